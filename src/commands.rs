@@ -28,7 +28,7 @@ use tracing::field::{DisplayValue, display};
 use tracing::{info, warn};
 
 use crate::commands::age::not_too_old;
-use crate::commands::ids::{Ids, Seen};
+use crate::commands::ids::{IdState, Ids};
 use crate::recorder::Answer;
 use crate::roster::{Protected, SharedRoster};
 use crate::variables::Variables;
@@ -229,22 +229,22 @@ impl Commands {
         id: Option<String>,
         response: Option<ResponseTarget>,
     ) -> Option<(Recipient, Option<String>, Option<ResponseTarget>)> {
-        match ids.seen(&recipient, id.as_deref(), response.as_ref()) {
-            Seen::No => return Some((recipient, id, response)),
-            Seen::UnderWay => self.count(&recipient, false),
-            Seen::Crowded => {
+        match ids.look_up(&recipient, id.as_deref(), response.as_ref()) {
+            IdState::New => return Some((recipient, id, response)),
+            IdState::UnderWay => self.count(&recipient, false),
+            IdState::Crowded => {
                 let words = "too many repeats of this command wait for its answer";
                 let reply = rejection(recipient, id, Refusal::new(Reason::Busy, words));
                 self.answer_once(&reply, response).await;
             }
-            Seen::Answered(payload) => {
+            IdState::Answered(payload) => {
                 self.count(&recipient, false);
                 // Of what an earlier run answered only the payload is kept.
                 let rejected = ReplyStatus { outcome: Outcome::Rejected, reason: None };
                 let status = payload::reply_status(&payload).unwrap_or(rejected);
                 self.repeat(Answer { recipient, payload, response }, status, id.as_deref()).await;
             }
-            Seen::Interrupted => {
+            IdState::Interrupted => {
                 let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
                 let (outcome, value, time) = (Outcome::Failed, None, SystemTime::now());
                 let reply = Reply { recipient, id, outcome, refusal, value, time };
@@ -291,11 +291,11 @@ impl Commands {
         }
         let (answer, applied) = oneshot::channel();
         let order = Order::Apply { actuator: actuator.clone(), action, lease: command.lease, answer };
-        target.inbox.offer(order).map_err(|_| busy())?;
+        target.inbox.try_send(order).map_err(|_| busy())?;
         Ok(Box::pin(async move {
             match await_answer(applied, "output").await {
-                Ok(Done { value, note }) => {
-                    Ended { outcome: Outcome::Done, refusal: note, value: Some(ReplyValue::Output(value)) }
+                Ok(Done { value, postponed }) => {
+                    Ended { outcome: Outcome::Done, refusal: postponed, value: Some(ReplyValue::Output(value)) }
                 }
                 Err(refusal) => Ended::refused(refusal),
             }
@@ -310,13 +310,13 @@ impl Commands {
 
     /// Logs, counts and sends one reply, which nobody remembers: a repeat of the command is looked at again.
     async fn answer_once(&mut self, reply: &Reply, response: Option<ResponseTarget>) {
-        let payload = self.note(reply);
+        let payload = self.log_reply(reply);
         self.answers.reply(Answer { recipient: reply.recipient.clone(), payload, response }, reply.status()).await;
     }
 
     /// Logs, counts and sends one reply, and gives it to all repeats of the same `id`.
     async fn answer_for_good(&mut self, ids: &mut Ids, reply: &Reply, response: Option<ResponseTarget>) {
-        let payload = self.note(reply);
+        let payload = self.log_reply(reply);
         let id = reply.id.as_deref();
         // Recorded before it is sent: a requester that has got an answer gets the same again.
         let waiting = ids.answered(&reply.recipient, id, &payload);
@@ -328,7 +328,7 @@ impl Commands {
     }
 
     /// Logs, counts and shows one reply; its payload.
-    fn note(&self, reply: &Reply) -> String {
+    fn log_reply(&self, reply: &Reply) -> String {
         let reason = reply.refusal.as_ref().map(ToString::to_string);
         let value = reply.value.as_ref().map(ToString::to_string);
         let is_done = reply.outcome == Outcome::Done;
@@ -350,7 +350,7 @@ impl Commands {
         String::from_utf8(payload::reply(reply)).expect("JSON is UTF-8")
     }
 
-    /// Notes what an output's command was answered.
+    /// Shows what an output's command was answered.
     fn show(&self, reply: &Reply, reason: Option<String>) {
         if reply.recipient.kind == RecipientKind::Output && self.roster.borrow().outputs.contains(&reply.recipient.name)
         {

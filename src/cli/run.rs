@@ -108,9 +108,9 @@ async fn serve(path: &Path, in_force: InForce, mut signals: Signals) -> ExitCode
     keep_table(table.as_ref(), gateway.config());
     gateway.outputs_made_safe().await;
     systemd::ready("started");
-    let mut attended = Attended::new(path, table.as_ref(), &mut gateway, in_force);
-    attend(&mut attended, &mut signals).await;
-    attended.end();
+    let mut main_loop = MainLoop::new(path, table.as_ref(), &mut gateway, in_force);
+    run_main_loop(&mut main_loop, &mut signals).await;
+    main_loop.end();
     info!("Stopping.");
     systemd::stopping();
     // For the last time: an orderly stop is shorter than one of its periods.
@@ -121,8 +121,8 @@ async fn serve(path: &Path, in_force: InForce, mut signals: Signals) -> ExitCode
     }
 }
 
-/// A running gateway, and what its loop knows besides.
-struct Attended<'a> {
+/// A running gateway, and what the main loop of the program knows besides.
+struct MainLoop<'a> {
     path: &'a Path,
     table: Option<&'a last_good::Place>,
     gateway: &'a mut Gateway,
@@ -141,21 +141,21 @@ struct Attended<'a> {
     waits: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-impl<'a> Attended<'a> {
+impl<'a> MainLoop<'a> {
     fn new(path: &'a Path, table: Option<&'a last_good::Place>, gateway: &'a mut Gateway, in_force: InForce) -> Self {
         let InForce { loaded, file, fingerprint, origin } = in_force;
         let (changes, waits) = (Changes::default(), FuturesUnordered::new());
         let (trial, rolled_back, base) = (None, None, loaded.config);
-        let mut attended =
+        let mut main_loop =
             Self { path, table, gateway, base, changes, file, fingerprint, origin, trial, rolled_back, waits };
-        if stored::has_trial(&attended.file.spool.path) {
+        if stored::has_trial(&main_loop.file.spool.path) {
             let why = "the program ended before the link had confirmed it";
             warn!("A configuration that a request carried is not taken up: {why}.");
-            attended.rolled_back = Some(why.to_owned());
-            attended.forget_trial();
+            main_loop.rolled_back = Some(why.to_owned());
+            main_loop.forget_trial();
         }
-        attended.explain_origin();
-        attended
+        main_loop.explain_origin();
+        main_loop
     }
 
     /// Ends what must not outlast the program; who waits for an answer gets that of a gateway that ends.
@@ -164,18 +164,18 @@ impl<'a> Attended<'a> {
     }
 }
 
-/// Looks after a running gateway until it is asked to end.
-async fn attend(attended: &mut Attended<'_>, signals: &mut Signals) {
-    let mut link = attended.gateway.link_status();
-    let mut questions = attended.gateway.questions();
+/// Looks after a running gateway until it is asked to end: signals, requests, a configuration on trial, health and the watchdog.
+async fn run_main_loop(main_loop: &mut MainLoop<'_>, signals: &mut Signals) {
+    let mut link = main_loop.gateway.link_status();
+    let mut questions = main_loop.gateway.questions();
     let watched = systemd::watchdog_period();
     let mut look = clock::interval(deadlines::look(watched));
     let (mut complained, mut alarmed) = (false, false);
     let mut published = tokio::time::Instant::now();
-    let health = tokio::time::sleep_until(published + attended.gateway.health_period());
+    let health = tokio::time::sleep_until(published + main_loop.gateway.health_period());
     tokio::pin!(health);
     loop {
-        let next = published + attended.gateway.health_period();
+        let next = published + main_loop.gateway.health_period();
         if health.deadline() != next {
             health.as_mut().reset(next);
         }
@@ -183,45 +183,45 @@ async fn attend(attended: &mut Attended<'_>, signals: &mut Signals) {
             asked = signals.next() => {
                 if asked == SignalMeaning::Hangup && !signals.terminal_closed().await {
                     // The log has said what came of it.
-                    attended.reload().await.ok();
+                    main_loop.reload().await.ok();
                 } else {
                     return asked.explain();
                 }
             }
             Some(question) = next_question(&mut questions) => {
-                if attended.answer(question).await {
+                if main_loop.answer(question).await {
                     return info!("Asked to restart by a request.");
                 }
             }
-            written = trial::written(&mut attended.trial) => attended.trial_written(written).await,
-            Some(()) = attended.waits.next(), if !attended.waits.is_empty() => {}
+            written = trial::written(&mut main_loop.trial) => main_loop.trial_written(written).await,
+            Some(()) = main_loop.waits.next(), if !main_loop.waits.is_empty() => {}
             changed = link.changed() => {
                 if changed.is_err() {
                     error!("The link has ended unexpectedly; the gateway ends too, so that a supervisor can restart it.");
                     return;
                 }
-                attended.look_at_trial().await;
-                attended.gateway.publish_health();
+                main_loop.look_at_trial().await;
+                main_loop.gateway.publish_health();
                 published = tokio::time::Instant::now();
             }
             () = &mut health => {
-                attended.gateway.publish_health();
+                main_loop.gateway.publish_health();
                 published = tokio::time::Instant::now();
             }
             // One timer for all of it, and the others stay as they are: each that is set anew costs a system call.
             _ = look.tick() => {
                 clock::refresh();
-                attended.expire().await;
-                attended.look_at_trial().await;
-                let alive = attended.gateway.check_progress();
+                main_loop.expire().await;
+                main_loop.look_at_trial().await;
+                let alive = main_loop.gateway.check_progress();
                 if alive {
                     systemd::watchdog();
                 } else if !complained {
                     error!("A part has stopped making progress; the watchdog is no longer fed.");
                 }
                 complained = !alive;
-                if std::mem::replace(&mut alarmed, attended.gateway.has_spool_alarm()) != alarmed {
-                    attended.gateway.publish_health();
+                if std::mem::replace(&mut alarmed, main_loop.gateway.has_spool_alarm()) != alarmed {
+                    main_loop.gateway.publish_health();
                     published = tokio::time::Instant::now();
                 }
             }
@@ -237,7 +237,7 @@ async fn next_question(questions: &mut Option<Questions>) -> Option<Question> {
     }
 }
 
-impl Attended<'_> {
+impl MainLoop<'_> {
     /// The new file is checked; if it is bad, the old configuration stays. Files are read and circles of rules proved on the runtime's
     /// thread: buses and spool have their own and go on, link and commands wait.
     ///

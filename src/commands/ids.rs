@@ -19,11 +19,11 @@ const WAITING: usize = 128;
 /// Those of them that want the answer elsewhere too. Where, and with what data, is for the sender to say, and may be long.
 const WAITING_ELSEWHERE: usize = 16;
 
-/// Whether an id was seen.
+/// What is known of the id of a command.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Not yet, or the command has none.
-    No,
+pub(super) enum IdState {
+    /// It was not seen yet, or the command has none.
+    New,
     /// The first is under way; its answer will be repeated.
     UnderWay,
     /// The first is under way, and as many repeats as may wait for its answer do so.
@@ -58,18 +58,23 @@ impl Ids {
         Self { entries: BTreeMap::new(), order: VecDeque::new(), command_ids, has_earlier: false }
     }
 
-    /// Whether `id` was seen. A repeat of one that is under way waits for its answer.
-    pub(super) fn seen(&mut self, recipient: &Recipient, id: Option<&str>, response: Option<&ResponseTarget>) -> Seen {
-        let Some(id) = id else { return Seen::No };
+    /// What is known of `id`. A repeat of one that is under way waits for its answer.
+    pub(super) fn look_up(
+        &mut self,
+        recipient: &Recipient,
+        id: Option<&str>,
+        response: Option<&ResponseTarget>,
+    ) -> IdState {
+        let Some(id) = id else { return IdState::New };
         self.load_earlier();
         match self.entries.get_mut(&(recipient.clone(), id.to_owned())) {
-            None => Seen::No,
-            Some(Entry::Answered(payload)) => Seen::Answered(payload.to_string()),
-            Some(Entry::Interrupted) => Seen::Interrupted,
-            Some(Entry::UnderWay(waiting)) if is_crowded(waiting, response) => Seen::Crowded,
+            None => IdState::New,
+            Some(Entry::Answered(payload)) => IdState::Answered(payload.to_string()),
+            Some(Entry::Interrupted) => IdState::Interrupted,
+            Some(Entry::UnderWay(waiting)) if is_crowded(waiting, response) => IdState::Crowded,
             Some(Entry::UnderWay(waiting)) => {
                 waiting.push(response.cloned());
-                Seen::UnderWay
+                IdState::UnderWay
             }
         }
     }
@@ -162,15 +167,15 @@ mod tests {
     #[test]
     fn a_repeat_gets_the_first_answer() {
         let mut ids = after(None);
-        assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::No);
+        assert_eq!(ids.look_up(&pump(), Some("a"), None), IdState::New);
         ids.begin(&pump(), Some("a"));
-        assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::UnderWay);
+        assert_eq!(ids.look_up(&pump(), Some("a"), None), IdState::UnderWay);
         assert_eq!(ids.answered(&pump(), Some("a"), "first"), [None], "the repeat waited");
-        assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
+        assert_eq!(ids.look_up(&pump(), Some("a"), None), IdState::Answered("first".into()));
         let fan = Recipient::output(Name::new("fan").unwrap());
         let total = Recipient::total(Name::new("pump").unwrap());
-        assert_eq!(ids.seen(&fan, Some("a"), None), Seen::No, "another output's id");
-        assert_eq!(ids.seen(&total, Some("a"), None), Seen::No, "that of a total");
+        assert_eq!(ids.look_up(&fan, Some("a"), None), IdState::New, "another output's id");
+        assert_eq!(ids.look_up(&total, Some("a"), None), IdState::New, "that of a total");
         assert_eq!(ids.command_ids.unwritten(), [record("a", None), record("a", Some("first"))]);
     }
 
@@ -180,13 +185,13 @@ mod tests {
         ids.begin(&pump(), Some("a"));
         let elsewhere = ResponseTarget { topic: "answers".into(), correlation: None };
         for _ in 0..WAITING_ELSEWHERE {
-            assert_eq!(ids.seen(&pump(), Some("a"), Some(&elsewhere)), Seen::UnderWay);
+            assert_eq!(ids.look_up(&pump(), Some("a"), Some(&elsewhere)), IdState::UnderWay);
         }
-        assert_eq!(ids.seen(&pump(), Some("a"), Some(&elsewhere)), Seen::Crowded);
+        assert_eq!(ids.look_up(&pump(), Some("a"), Some(&elsewhere)), IdState::Crowded);
         for _ in WAITING_ELSEWHERE..WAITING {
-            assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::UnderWay);
+            assert_eq!(ids.look_up(&pump(), Some("a"), None), IdState::UnderWay);
         }
-        assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Crowded);
+        assert_eq!(ids.look_up(&pump(), Some("a"), None), IdState::Crowded);
         assert_eq!(ids.answered(&pump(), Some("a"), "first").len(), WAITING);
     }
 
@@ -195,7 +200,7 @@ mod tests {
         let mut ids = after(None);
         ids.begin(&pump(), None);
         ids.answered(&pump(), None, "first");
-        assert_eq!(ids.seen(&pump(), None, None), Seen::No);
+        assert_eq!(ids.look_up(&pump(), None, None), IdState::New);
         assert_eq!(ids.command_ids.unwritten(), []);
     }
 
@@ -205,18 +210,18 @@ mod tests {
         for n in 0..=REMEMBERED {
             ids.begin(&pump(), Some(&n.to_string()));
         }
-        assert_eq!(ids.seen(&pump(), Some("0"), None), Seen::No);
-        assert_eq!(ids.seen(&pump(), Some("1"), None), Seen::UnderWay);
+        assert_eq!(ids.look_up(&pump(), Some("0"), None), IdState::New);
+        assert_eq!(ids.look_up(&pump(), Some("1"), None), IdState::UnderWay);
         assert_eq!((ids.entries.len(), ids.order.len()), (REMEMBERED, REMEMBERED));
     }
 
     #[test]
     fn what_an_earlier_run_answered_is_repeated_and_what_it_did_not_is_interrupted() {
         let mut ids = after(Some(Arc::new(vec![record("a", Some("first")), record("b", None)])));
-        assert_eq!(ids.seen(&pump(), Some("a"), None), Seen::Answered("first".into()));
-        assert_eq!(ids.seen(&pump(), Some("b"), None), Seen::Interrupted);
+        assert_eq!(ids.look_up(&pump(), Some("a"), None), IdState::Answered("first".into()));
+        assert_eq!(ids.look_up(&pump(), Some("b"), None), IdState::Interrupted);
         assert_eq!(ids.answered(&pump(), Some("b"), "nobody knows"), []);
-        assert_eq!(ids.seen(&pump(), Some("b"), None), Seen::Answered("nobody knows".into()));
+        assert_eq!(ids.look_up(&pump(), Some("b"), None), IdState::Answered("nobody knows".into()));
         assert_eq!(ids.command_ids.unwritten(), [record("b", Some("nobody knows"))]);
     }
 
@@ -228,10 +233,10 @@ mod tests {
         ids.begin(&pump(), Some("new"));
         ids.begin(&pump(), Some("5"));
         ids.answered(&pump(), Some("5"), "of this run");
-        assert_eq!(ids.seen(&pump(), Some("5"), None), Seen::Answered("of this run".into()));
-        assert_eq!(ids.seen(&pump(), Some("new"), None), Seen::UnderWay);
-        assert_eq!(ids.seen(&pump(), Some("0"), None), Seen::No, "the oldest had to go");
-        assert_eq!(ids.seen(&pump(), Some("1"), None), Seen::Interrupted);
+        assert_eq!(ids.look_up(&pump(), Some("5"), None), IdState::Answered("of this run".into()));
+        assert_eq!(ids.look_up(&pump(), Some("new"), None), IdState::UnderWay);
+        assert_eq!(ids.look_up(&pump(), Some("0"), None), IdState::New, "the oldest had to go");
+        assert_eq!(ids.look_up(&pump(), Some("1"), None), IdState::Interrupted);
         assert_eq!((ids.entries.len(), ids.order.len()), (REMEMBERED, REMEMBERED));
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn set(roster: &Roster, sensor: &Name, command: &Command, under_way: 
     // What is counted from now on comes on top.
     let counted = total.count.counted();
     let order = Order::SetTotal { sensor: sensor.clone(), total: value, counted, answer };
-    total.inbox.offer(order).map_err(|_| busy())?;
+    total.inbox.try_send(order).map_err(|_| busy())?;
     Ok(Box::pin(async move {
         match await_answer(applied, "sensor").await {
             Ok(set) => on_disk("total", ReplyValue::Measured(set.value), set.saved).await,

@@ -54,7 +54,7 @@ pub(super) fn adopt(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, contex
     for (key, plan) in plans {
         match workers.get(&key) {
             Some(worker) => {
-                if worker.inbox.offer(Order::Replan(plan)).is_err() {
+                if worker.inbox.try_send(Order::Replan(plan)).is_err() {
                     error!(bus = %key, "The bus hangs and does not take its new configuration; restart the gateway.");
                 }
             }
@@ -85,7 +85,7 @@ fn ask_to_release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(Bus
     for (key, worker) in workers {
         let Some(plan) = plans.get(key) else { continue };
         let (done, is_done) = oneshot::channel();
-        let is_taken = worker.inbox.offer(Order::Release { plan: plan.clone(), done }).is_ok();
+        let is_taken = worker.inbox.try_send(Order::Release { plan: plan.clone(), done }).is_ok();
         let hangs = worker.activity.busy().is_some_and(|(_, since)| clock::boottime().saturating_sub(since) >= HANGS);
         if is_taken && !hangs {
             releasing.push((key.clone(), is_done));

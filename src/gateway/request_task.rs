@@ -115,7 +115,7 @@ impl Gateway {
         let action = Action::Set(OutputValue::Switch(true));
         let order = Order::Apply { actuator: output.clone(), action, lease: Some(time), answer };
         let busy = || Refusal::new(Reason::Busy, "the output's bus has not taken the orders before this");
-        target.inbox.offer(order).map_err(|_| busy())?;
+        target.inbox.try_send(order).map_err(|_| busy())?;
         Ok(applied)
     }
 

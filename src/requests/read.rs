@@ -24,7 +24,7 @@ fn answer(context: &Context, arguments: &Settings) -> Result<Work, Refusal> {
     let busy = || Refusal::new(Reason::Busy, "the sensor's bus has not taken the orders before this");
     let inbox = roster.readers.get(&sensor).ok_or_else(busy)?;
     let (answer, sampled) = oneshot::channel();
-    inbox.offer(Order::Sample { sensor: sensor.clone(), answer }).map_err(|_| busy())?;
+    inbox.try_send(Order::Sample { sensor: sensor.clone(), answer }).map_err(|_| busy())?;
     Ok(Box::pin(async move {
         let gone = |_| Err(Refusal::new(Reason::Hardware, "the sensor is gone"));
         let sample = sampled.await.unwrap_or_else(gone)?;

@@ -36,8 +36,8 @@ use fieldgate_safety::Done;
 /// Switches from outside that may wait. What does not fit is refused.
 pub const SWITCH_CAPACITY: usize = 16;
 
-/// An order for which a bus has no room is offered again after so long at the latest, and when another was answered.
-const OFFER_AGAIN: Duration = Duration::from_millis(50);
+/// An order for which a bus has no room is tried again after so long at the latest, and when another was answered.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is in force.
 #[derive(Clone, Debug)]
@@ -88,14 +88,14 @@ fn switches_of(persisted: &PersistedValues) -> BTreeMap<Name, bool> {
 /// The answer to an order, by its id.
 type Answered = (u64, Result<(), Refusal>);
 
-/// An order that was not handed over yet.
+/// An order that was not sent yet.
 struct QueuedOrder {
     addressed: Addressed,
     since: Duration,
 }
 
-/// Why an order was not handed over.
-enum NotOffered {
+/// Why an order was not sent.
+enum NotSent {
     /// Its bus has no room for it now.
     Full,
     /// For a reason that stays.
@@ -105,8 +105,8 @@ enum NotOffered {
 /// What an order is answered that its bus had no room for in time.
 const FULL: &str = "the output's bus has not taken the orders before this one";
 
-/// What became of handing an order over: its worker will answer, or it is refused already.
-type Handed = Result<oneshot::Receiver<Applied>, Refusal>;
+/// What became of sending an order: its worker will answer, or it is refused already.
+type Sent = Result<oneshot::Receiver<Applied>, Refusal>;
 
 /// Queues an order behind the others, in the place of an older one for the same output: so there is one for each output at most.
 fn enqueue(queue: &mut Vec<QueuedOrder>, queued: QueuedOrder) {
@@ -115,12 +115,12 @@ fn enqueue(queue: &mut Vec<QueuedOrder>, queued: QueuedOrder) {
 }
 
 /// Waits for what becomes of an order.
-async fn answer(queued: QueuedOrder, handed: Handed) -> Answered {
-    let answer = match handed {
+async fn answer(queued: QueuedOrder, sent: Sent) -> Answered {
+    let answer = match sent {
         Err(refusal) => Err(refusal),
         Ok(applied) => match worker::await_answer(applied, "output").await {
             // It is kept, and carried out by itself. Until then the rule is blocked, and asking again changes nothing.
-            Ok(Done { note: Some(why), .. }) if queued.addressed.is_set => Err(why),
+            Ok(Done { postponed: Some(why), .. }) if queued.addressed.is_set => Err(why),
             Ok(_) => Ok(()),
             Err(refusal) => Err(refusal),
         },
@@ -144,9 +144,9 @@ impl Rules {
                     running.answered(answered);
                 }
             }
-            answers.extend(self.hand_over(&mut queue).into_iter().map(|(queued, handed)| answer(queued, handed)));
+            answers.extend(self.send_queued(&mut queue).into_iter().map(|(queued, sent)| answer(queued, sent)));
             self.publish(&mut running, &topics);
-            let again = if queue.is_empty() { Duration::MAX } else { OFFER_AGAIN };
+            let again = if queue.is_empty() { Duration::MAX } else { TRY_AGAIN };
             let wait = running.wake_at().saturating_sub(clock::boottime()).min(again);
             // All branches are cancel-safe: nothing is taken that does not come out here.
             tokio::select! {
@@ -211,35 +211,35 @@ impl Rules {
         None
     }
 
-    /// Hands what is queued to the workers, as far as they have room.
-    fn hand_over(&self, queue: &mut Vec<QueuedOrder>) -> Vec<(QueuedOrder, Handed)> {
+    /// Sends the workers what is queued, as far as they have room.
+    fn send_queued(&self, queue: &mut Vec<QueuedOrder>) -> Vec<(QueuedOrder, Sent)> {
         let now = clock::boottime();
-        let mut handed = Vec::new();
+        let mut sent = Vec::new();
         for queued in std::mem::take(queue) {
             let is_new = now.saturating_sub(queued.since) < deadlines::ANSWER;
-            match self.offer(&queued.addressed) {
-                Err(NotOffered::Full) if is_new => queue.push(queued),
-                Err(NotOffered::Full) => handed.push((queued, Err(Refusal::new(Reason::Busy, FULL)))),
-                Err(NotOffered::No(refusal)) => handed.push((queued, Err(refusal))),
-                Ok(applied) => handed.push((queued, Ok(applied))),
+            match self.try_send(&queued.addressed) {
+                Err(NotSent::Full) if is_new => queue.push(queued),
+                Err(NotSent::Full) => sent.push((queued, Err(Refusal::new(Reason::Busy, FULL)))),
+                Err(NotSent::No(refusal)) => sent.push((queued, Err(refusal))),
+                Ok(applied) => sent.push((queued, Ok(applied))),
             }
         }
-        handed
+        sent
     }
 
-    fn offer(
+    fn try_send(
         &self,
         Addressed { rule, output, order, .. }: &Addressed,
-    ) -> Result<oneshot::Receiver<Applied>, NotOffered> {
+    ) -> Result<oneshot::Receiver<Applied>, NotSent> {
         if self.stopping.load(Ordering::Acquire) {
-            return Err(NotOffered::No(Refusal::new(Reason::Stopping, "the gateway is ending")));
+            return Err(NotSent::No(Refusal::new(Reason::Stopping, "the gateway is ending")));
         }
         let roster = self.roster.borrow();
-        let unknown = || NotOffered::No(Refusal::new(Reason::Unknown, "there is no such output"));
+        let unknown = || NotSent::No(Refusal::new(Reason::Unknown, "there is no such output"));
         let target = roster.targets.get(output).ok_or_else(unknown)?;
         let (answer, applied) = oneshot::channel();
         let order = WorkerOrder::Rule { actuator: output.clone(), rule: rule.clone(), order: *order, answer };
-        target.inbox.offer(order).map_err(|_| NotOffered::Full)?;
+        target.inbox.try_send(order).map_err(|_| NotSent::Full)?;
         Ok(applied)
     }
 

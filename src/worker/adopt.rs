@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::worker::backoff::{FailureDomain, Purpose, Transfer};
 use crate::worker::bus_slots::BusSlots;
 use crate::worker::output::OutputSlot;
-use crate::worker::run::{Loop, Output, note};
+use crate::worker::run::{Loop, Output, record_outcome};
 use crate::worker::sensor::SensorSlot;
 use crate::worker::{ActuatorSettings, Plan};
 use fieldgate_bus as bus;
@@ -101,7 +101,7 @@ impl Loop {
             self.buses.take_outcome();
             let slot = self.buses.with_building_forbidden(why, |buses| OutputSlot::new(settings, buses));
             let now = clock::boottime();
-            note(&mut self.buses, domain, Transfer { ended_at: now, cost: now.saturating_sub(begun) });
+            record_outcome(&mut self.buses, domain, Transfer { ended_at: now, cost: now.saturating_sub(begun) });
             self.activity.busy_at(None, now);
             self.outputs.push(Output { slot, domain });
         }

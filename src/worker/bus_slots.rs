@@ -38,7 +38,7 @@ pub(super) enum News {
     Gone,
 }
 
-/// What the thread is about to talk to: the bus itself, not a device on it.
+/// What the thread is about to use: the bus itself, not a device on it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Busy<'a> {
     /// Nothing any more.
@@ -294,9 +294,9 @@ impl BusSlots {
         }
     }
 
-    /// Notes what became of talking to a device on this bus; `true` when a failure is the bus's own and its alarm stands for
+    /// Records what came of a transfer to a device on this bus; `true` when a failure is the bus's own and its alarm stands for
     /// it. The machine itself has no such failures.
-    pub(super) fn note(&mut self, name: Option<&Name>, outcome: Result<(), &DriverError>) -> bool {
+    pub(super) fn record_bus_outcome(&mut self, name: Option<&Name>, outcome: Result<(), &DriverError>) -> bool {
         if matches!(outcome, Err(DriverError::Bus(BusError::BackingOff { .. }))) {
             return false;
         }

@@ -18,7 +18,7 @@ use fieldgate_clock as clock;
 
 impl Loop {
     pub(super) fn finish(mut self) {
-        self.hand_on();
+        self.flush_outbox();
         self.make_safe();
         self.sensors.append(&mut self.parked);
         self.flush_remaining();
@@ -37,7 +37,7 @@ impl Loop {
                 self.give_up(index);
                 continue;
             }
-            self.talk(index, |slot, buses| {
+            self.with_transfer(index, |slot, buses| {
                 if slot.stop(buses) {
                     slot.end(buses);
                 }
@@ -67,7 +67,7 @@ impl Loop {
                     self.give_up(index);
                     continue;
                 }
-                self.talk(index, |slot, buses| follow_partner(slot, is_over, buses));
+                self.with_transfer(index, |slot, buses| follow_partner(slot, is_over, buses));
                 if self.has_failed(index) {
                     given_up.insert(domain);
                 }
@@ -95,7 +95,7 @@ impl Loop {
         // Without a device and with nothing to be built, stopping is over at once.
         let slot = &mut self.outputs[index].slot;
         self.buses.with_building_forbidden(Some(why.clone()), |buses| slot.drop_device(buses));
-        self.talk(index, |slot, buses| {
+        self.with_transfer(index, |slot, buses| {
             buses.with_building_forbidden(Some(why), |buses| {
                 slot.stop(buses);
                 slot.end(buses);
@@ -107,7 +107,7 @@ impl Loop {
     fn flush_remaining(&mut self) {
         let deadline = clock::boottime() + deadlines::FINAL_FLUSH;
         self.sensors.iter_mut().for_each(|sensor| sensor.take_events(&mut self.buses));
-        self.hand_on();
+        self.flush_outbox();
         loop {
             self.sensors.iter_mut().for_each(|sensor| sensor.report_lost(&self.buses));
             let counts_reported =

@@ -248,11 +248,11 @@ impl Inbox {
         (Self { orders, waker }, taken)
     }
 
-    /// Hands over an order without waiting.
+    /// Sends an order without waiting.
     ///
     /// # Errors
     /// [`NotTaken`] when the inbox is full or the worker has ended: answer "busy".
-    pub fn offer(&self, order: Order) -> Result<(), NotTaken> {
+    pub fn try_send(&self, order: Order) -> Result<(), NotTaken> {
         match self.orders.try_send(order) {
             Ok(()) => {
                 self.waker.wake();

@@ -171,14 +171,14 @@ impl OutputSlot {
         match result {
             Ok(read) => {
                 self.failures = 0;
-                buses.note(Some(&self.settings.bus), Ok(()));
+                buses.record_bus_outcome(Some(&self.settings.bus), Ok(()));
                 self.machine.followed(now, read)
             }
             Err(e) => {
                 self.failures = self.failures.saturating_add(1);
                 self.device = None;
                 buses.leave_if_gone(Some(&self.settings.bus), &e);
-                buses.note(Some(&self.settings.bus), Err(&e));
+                buses.record_bus_outcome(Some(&self.settings.bus), Err(&e));
                 self.machine.failed(now, self.retry_at(now), &describe_error(&e))
             }
         }

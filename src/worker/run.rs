@@ -135,7 +135,7 @@ impl Loop {
             self.sensors.iter_mut().for_each(SensorSlot::report_status_again);
         }
         if !is_busy {
-            self.hand_on();
+            self.flush_outbox();
             self.sleep(now);
         }
     }
@@ -145,23 +145,23 @@ impl Loop {
         self.buses.open_all(|bus| busy_on(activity, sensors, bus));
     }
 
-    /// Drives an output, and records the outcome. `true` when that was quick.
-    pub(super) fn talk<T>(
+    /// Runs a transfer of an output, and records its outcome. `true` when that was quick.
+    pub(super) fn with_transfer<T>(
         &mut self,
         index: usize,
-        talk: impl FnOnce(&mut OutputSlot, &mut BusSlots) -> T,
+        transfer: impl FnOnce(&mut OutputSlot, &mut BusSlots) -> T,
     ) -> (T, bool) {
-        self.hand_on();
+        self.flush_outbox();
         let Output { slot, domain } = &mut self.outputs[index];
         let begun = clock::boottime();
         self.activity.turn_at(begun);
         self.activity.busy_at(Some(&slot.settings.name), begun);
         self.buses.take_outcome();
-        let result = talk(slot, &mut self.buses);
+        let result = transfer(slot, &mut self.buses);
         let now = clock::boottime();
         self.activity.busy_at(None, now);
         let cost = now.saturating_sub(begun);
-        note(&mut self.buses, *domain, Transfer { ended_at: now, cost });
+        record_outcome(&mut self.buses, *domain, Transfer { ended_at: now, cost });
         (result, cost < QUICK)
     }
 
@@ -210,13 +210,13 @@ impl Loop {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Release { plan, done } => {
-                    self.hand_on();
+                    self.flush_outbox();
                     self.release(&plan);
                     // An error means that the requester has stopped waiting.
                     done.send(()).ok();
                 }
                 Order::Replan(plan) => {
-                    self.hand_on();
+                    self.flush_outbox();
                     self.adopt(plan);
                 }
                 Order::Apply { actuator, action, lease, answer } => {
@@ -234,7 +234,7 @@ impl Loop {
                 }
                 Order::SetTotal { sensor, total, counted, answer } => {
                     // Readings of before say what it was before.
-                    self.hand_on();
+                    self.flush_outbox();
                     let Some(slot) = self.sensors.iter_mut().find(|slot| slot.settings.name == sensor) else {
                         continue;
                     };
@@ -250,7 +250,7 @@ impl Loop {
             // A reload removed it between the check and now; the requester sees the closed channel.
             return;
         };
-        self.hand_on();
+        self.flush_outbox();
         let domain = self.outputs[index].domain;
         if self.buses.backoff.allowed_from(domain, Purpose::Output) > clock::boottime() {
             let words = format!("not tried, because its bus has just failed: {}", self.buses.backoff.why(domain));
@@ -260,7 +260,7 @@ impl Loop {
             // The requester may have stopped waiting.
             answer.send(Err(Refusal::new(Reason::Hardware, words))).ok();
         } else {
-            self.talk(index, |slot, buses| slot.request(request, answer, buses));
+            self.with_transfer(index, |slot, buses| slot.request(request, answer, buses));
         }
         self.reschedule_output(index);
     }
@@ -323,7 +323,7 @@ impl Loop {
         for _ in 0..self.outputs.len() {
             let now = clock::boottime();
             let Some((index, _)) = self.outputs_due.first().filter(|(_, (due, _))| *due <= now) else { return false };
-            let ((), is_quick) = self.talk(index, OutputSlot::enforce);
+            let ((), is_quick) = self.with_transfer(index, OutputSlot::enforce);
             if self.buses.backoff.take_changed() {
                 self.reschedule();
             } else {
@@ -340,7 +340,7 @@ impl Loop {
     fn sample_one(&mut self, now: Duration) -> bool {
         let Some((index, _)) = self.sensors_due.first().filter(|(_, (due, _))| *due <= now) else { return false };
         if self.sensors[index].cost >= ONE_MOMENT || self.buses.outbox.len() >= TOGETHER {
-            self.hand_on();
+            self.flush_outbox();
         }
         let slot = &mut self.sensors[index];
         let missed = slot.schedule.take(now).unwrap_or(0);
@@ -352,9 +352,9 @@ impl Loop {
     }
 
     /// Hands on the readings that wait in the outbox.
-    pub(super) fn hand_on(&mut self) {
+    pub(super) fn flush_outbox(&mut self) {
         while let Some((index, event)) = self.buses.outbox.pop_front() {
-            self.sensors[index].hand_on(event, &self.buses);
+            self.sensors[index].send(event, &self.buses);
         }
     }
 
@@ -415,7 +415,7 @@ fn failed_to_wait(e: &std::io::Error) {
 }
 
 /// Records the outcome of driving an output for the back-off of the bus.
-pub(super) fn note(buses: &mut BusSlots, domain: DomainId, transfer: Transfer) {
+pub(super) fn record_outcome(buses: &mut BusSlots, domain: DomainId, transfer: Transfer) {
     match buses.take_outcome() {
         Some(Outcome::Answered) => buses.backoff.answered(domain),
         Some(Outcome::Failed(why)) => buses.backoff.failed(domain, Purpose::Output, transfer, &why),

@@ -261,10 +261,10 @@ impl SensorSlot {
         self.cost = taken_at.boot.saturating_sub(begun);
         match result {
             Ok(measurements) => {
-                self.offer(taken_at, measurements, buses);
+                self.publish_sample(taken_at, measurements, buses);
                 self.succeeded(taken_at, buses);
             }
-            Err(error) => self.settle(error, taken_at, self.cost, buses),
+            Err(error) => self.sample_failed(error, taken_at, self.cost, buses),
         }
         taken_at.boot
     }
@@ -299,18 +299,18 @@ impl SensorSlot {
                 match result.and_then(|all| all.into_iter().map(finite_event).collect::<Result<Vec<_>, _>>()) {
                     Ok(all) => {
                         for event in all {
-                            self.offer(clock::at_monotonic(event.at, now), event.measurements, buses);
+                            self.publish_sample(clock::at_monotonic(event.at, now), event.measurements, buses);
                         }
                         self.succeeded(now, buses);
                     }
-                    Err(error) => self.settle(error, now, now.boot.saturating_sub(begun), buses),
+                    Err(error) => self.sample_failed(error, now, now.boot.saturating_sub(begun), buses),
                 }
             }
         }
     }
 
-    /// Notes that it has nothing yet or failed; `cost` is how long the bus was busy with it.
-    fn settle(&mut self, error: DriverError, now: Moment, cost: Duration, buses: &mut BusSlots) {
+    /// Reports that it has nothing yet or failed; `cost` is how long the bus was busy with it.
+    fn sample_failed(&mut self, error: DriverError, now: Moment, cost: Duration, buses: &mut BusSlots) {
         for asked in self.asked.drain(..) {
             // The requester may have stopped waiting.
             asked.send(Err(Refusal::new(Reason::Hardware, describe_error(&error)))).ok();
@@ -322,7 +322,7 @@ impl SensorSlot {
     }
 
     /// Filters a sample. If it becomes a reading, it is numbered and put into the outbox.
-    fn offer(&mut self, taken_at: Moment, mut measurements: Vec<Measurement>, buses: &mut BusSlots) {
+    fn publish_sample(&mut self, taken_at: Moment, mut measurements: Vec<Measurement>, buses: &mut BusSlots) {
         self.tally.samples.fetch_add(1, Ordering::Relaxed);
         self.tally.filtered.fetch_add(self.filters.apply(&mut measurements), Ordering::Relaxed);
         for asked in self.asked.drain(..) {
@@ -335,7 +335,7 @@ impl SensorSlot {
             None => (!measurements.is_empty(), None),
         };
         if !is_reading {
-            return self.offer_count(buses);
+            return self.queue_count(buses);
         }
         let seq = self.tally.taken.fetch_add(1, Ordering::Relaxed) + 1;
         let reading = Reading {
@@ -355,14 +355,14 @@ impl SensorSlot {
     }
 
     /// What was counted is kept although no reading says so; behind the readings of before, which say less.
-    fn offer_count(&mut self, buses: &mut BusSlots) {
+    fn queue_count(&mut self, buses: &mut BusSlots) {
         if let Some(count) = self.count().filter(|count| self.reported_count != Some(*count)) {
             buses.outbox.push_back((self.index, Event::Count { sensor: self.settings.name.clone(), count }));
         }
     }
 
-    /// Hands a reading on, the oldest of this sensor in the outbox; without room it becomes part of a loss record.
-    pub(super) fn hand_on(&mut self, event: Event, buses: &BusSlots) {
+    /// Sends a reading to the recorder, the oldest of this sensor in the outbox; without room it becomes part of a loss record.
+    pub(super) fn send(&mut self, event: Event, buses: &BusSlots) {
         self.report_lost(buses);
         let count = match &event {
             Event::Reading { count, .. } => *count,
@@ -371,7 +371,7 @@ impl SensorSlot {
         };
         match buses.context.events.try_send(event) {
             Err(TrySendError::Full(Event::Reading { reading, .. })) => self.lose(reading),
-            // It is offered again with the next sample.
+            // It is sent again with the next sample.
             Err(TrySendError::Full(_)) => {}
             _ => self.reported_count = count,
         }

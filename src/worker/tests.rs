@@ -188,7 +188,7 @@ impl Bench {
     /// Hands over an order that releases what `plan` does not have, and waits until that is done.
     async fn release(&self, plan: Plan) {
         let (done, is_done) = oneshot::channel();
-        self.worker.inbox.offer(Order::Release { plan, done }).unwrap();
+        self.worker.inbox.try_send(Order::Release { plan, done }).unwrap();
         tokio::time::timeout(SOON, is_done).await.expect("in time").unwrap();
     }
 
@@ -207,7 +207,7 @@ impl Bench {
     fn order(&self, on: bool, lease: Option<Duration>) -> oneshot::Receiver<Applied> {
         let (answer, applied) = oneshot::channel();
         let action = Action::Set(OutputValue::Switch(on));
-        self.worker.inbox.offer(Order::Apply { actuator: name("pump"), action, lease, answer }).unwrap();
+        self.worker.inbox.try_send(Order::Apply { actuator: name("pump"), action, lease, answer }).unwrap();
         applied
     }
 
@@ -256,7 +256,7 @@ async fn without_room_readings_become_one_loss_that_is_reported_before_the_next(
 async fn an_output_is_safe_at_start_follows_a_command_and_is_safe_at_the_end() {
     let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![pump(None)], file));
     assert_eq!(bench.state().await, (OFF, StateCause::Start));
-    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), note: None }));
+    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), postponed: None }));
     assert_eq!(bench.state().await, (ON, StateCause::Command));
     bench.worker.ask_to_stop();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));
@@ -324,10 +324,10 @@ async fn a_replanned_worker_keeps_what_is_the_same_and_releases_what_is_gone() {
     let tally = Arc::<Tally>::default();
     let file = bench.folder.path().join("bench.json");
     let next = plan(vec![(counter("m", 10).0, Arc::clone(&tally))], vec![pump(None)], &file);
-    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(next)).unwrap();
     assert_eq!(bench.reading("m").await.seq, 1);
     assert!(std::fs::read_to_string(&file).unwrap().contains("\"GPIO27\": 1"), "the output was left alone");
-    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), Vec::new(), &file))).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(plan(Vec::new(), Vec::new(), &file))).unwrap();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));
     assert!(tally.taken.load(Ordering::Relaxed) >= 1);
 }

@@ -63,9 +63,9 @@ impl<const N: usize, I: I2c<Error = BusError>> EachSecond<N, I> {
             Ok(None) => {}
             Ok(Some(words)) => {
                 let understood = (self.understand)(words);
-                self.settle(understood);
+                self.finish_reading(understood);
             }
-            Err(error) => self.settle(Err(error)),
+            Err(error) => self.finish_reading(Err(error)),
         }
         if self.silent > LOST_AFTER {
             let last = match &self.latest {
@@ -93,7 +93,7 @@ impl<const N: usize, I: I2c<Error = BusError>> EachSecond<N, I> {
         Ok(answer)
     }
 
-    fn settle(&mut self, result: Result<Vec<Measurement>, DriverError>) {
+    fn finish_reading(&mut self, result: Result<Vec<Measurement>, DriverError>) {
         match &result {
             Ok(_) | Err(DriverError::TooEarly(_)) => self.silent = 0,
             // The bus was busy when a second began, so the question was put late; the answer before it is fresh enough.

@@ -213,7 +213,7 @@ impl Engine {
         let at = now.at;
         match event {
             Event::Time => {}
-            Event::Link(is_up) => self.note_link(is_up),
+            Event::Link(is_up) => self.link_changed(is_up),
             Event::Commanded(output) => self.take_over(output, at),
             Event::Answered(order, result) => self.answered(order, result, at, orders),
             Event::Tripped(output, trip) => self.tripped(output, trip, at, orders),
@@ -278,7 +278,7 @@ impl Engine {
         self.retry_letting_go(now.at, orders);
     }
 
-    fn note_link(&mut self, is_up: Option<bool>) {
+    fn link_changed(&mut self, is_up: Option<bool>) {
         if std::mem::replace(&mut self.link_up, is_up) != is_up {
             for place in 0..self.table.of_link.len() {
                 self.concerned[self.table.of_link[place]] = true;

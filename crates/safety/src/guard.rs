@@ -11,7 +11,7 @@ mod verdict;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(super) use verdict::{Grant, Owner, Seen, Verdict};
+pub(super) use verdict::{Grant, Owner, Readback, Verdict};
 use verdict::{format_whole, round_up};
 
 use crate::interlock::InterlockHandle;
@@ -45,7 +45,7 @@ pub(super) struct Guard {
     /// Since when it was requested to be on or off.
     since: Duration,
     /// Since when the hardware was seen to be so; minimum times count from here.
-    seen: Option<Duration>,
+    read_back_since: Option<Duration>,
     /// Both, of the state before, as long as the hardware was not seen to leave it: one that is requested again on a slow way
     /// has lasted all the while.
     before: Option<(Duration, Option<Duration>)>,
@@ -72,7 +72,7 @@ impl Guard {
             interlock,
             action,
             since: now,
-            seen: None,
+            read_back_since: None,
             before: None,
             flows_since: None,
             switches: VecDeque::new(),
@@ -179,8 +179,8 @@ impl Guard {
     fn long_enough(&self, now: Duration, action: Action, lease: Duration) -> Result<Duration, Refusal> {
         let on = is_on(action);
         let (least, key) = if on { (self.limits.min_on, "min_on") } else { (self.limits.min_off, "min_off") };
-        let began = if on == is_on(self.action) { Some((self.since, self.seen)) } else { self.before };
-        let since = began.map_or(now, |(since, seen)| seen.unwrap_or(since));
+        let began = if on == is_on(self.action) { Some((self.since, self.read_back_since)) } else { self.before };
+        let since = began.map_or(now, |(since, read_back_since)| read_back_since.unwrap_or(since));
         if on != self.limits.is_on_when_safe() && now.saturating_add(lease) < since.saturating_add(least) {
             let words = format!("`for` would end before {key}, {}, has passed", format_duration(least));
             return Err(Refusal::new(Reason::Limit, words));
@@ -211,7 +211,7 @@ impl Guard {
     fn has_lasted_from(&self, on: bool) -> Option<Duration> {
         let least = if on { self.limits.min_off } else { self.limits.min_on };
         let is_away = on != self.limits.is_on_when_safe();
-        self.seen.or(is_away.then_some(self.since)).map(|from| from.saturating_add(least))
+        self.read_back_since.or(is_away.then_some(self.since)).map(|from| from.saturating_add(least))
     }
 
     fn not_too_often(&mut self, now: Duration) -> Result<Duration, Refusal> {
@@ -239,8 +239,8 @@ impl Guard {
 
     fn carry_out(&mut self, now: Duration, verdict: Verdict, lease: Option<Duration>) -> Verdict {
         if is_on(verdict.action) != is_on(self.action) {
-            let left = (self.since, self.seen);
-            (self.since, self.seen) = self.before.take().unwrap_or_else(|| {
+            let left = (self.since, self.read_back_since);
+            (self.since, self.read_back_since) = self.before.take().unwrap_or_else(|| {
                 self.before = Some(left);
                 (now, None)
             });
@@ -279,8 +279,8 @@ impl Guard {
     }
 
     /// The hardware was read back at `now`.
-    pub(super) fn hardware_seen(&mut self, now: Duration, seen: Seen) {
-        let is_off = !seen.is_on && !seen.is_ramping && !is_on(self.action);
+    pub(super) fn read_back(&mut self, now: Duration, readback: Readback) {
+        let is_off = !readback.is_on && !readback.is_ramping && !is_on(self.action);
         if is_off {
             self.flows_since = None;
             // This may be the read-back of an earlier off, while the lock already belongs to the postponed on.
@@ -289,15 +289,15 @@ impl Guard {
                 self.interlock.release(now);
             }
         }
-        if is_off || (seen.is_on && is_on(self.action)) {
-            self.seen.get_or_insert(now);
+        if is_off || (readback.is_on && is_on(self.action)) {
+            self.read_back_since.get_or_insert(now);
             self.before = None;
         }
     }
 
     /// The hardware failed at `now`: its state is unknown, and times count from when it is seen again.
     pub(super) fn doubt(&mut self, now: Duration) {
-        (self.since, self.seen, self.before) = (now, None, None);
+        (self.since, self.read_back_since, self.before) = (now, None, None);
         // It may be on from here.
         self.flows_since.get_or_insert(now);
         self.interlock.doubt();
@@ -366,7 +366,7 @@ impl Guard {
         let on = is_on(self.action);
         let least = if on { self.limits.min_on } else { self.limits.min_off };
         let stays = on == self.limits.is_on_when_safe();
-        Some(if stays { until } else { until.max(self.seen.unwrap_or(self.since).saturating_add(least)) })
+        Some(if stays { until } else { until.max(self.read_back_since.unwrap_or(self.since).saturating_add(least)) })
     }
 
     /// Whether a command waits to be carried out.
@@ -439,7 +439,7 @@ impl Guard {
 
     fn drop_waiting(&mut self, now: Duration) -> Option<Verdict> {
         self.waiting = None;
-        if self.seen.is_some() && !is_on(self.action) {
+        if self.read_back_since.is_some() && !is_on(self.action) {
             self.interlock.release(now);
         }
         None

@@ -8,7 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::guard::{Grant, Guard, Owner, Seen, Verdict};
+use crate::guard::{Grant, Guard, Owner, Readback, Verdict};
 use crate::interlock::InterlockHandle;
 use crate::limits::Limits;
 use crate::motion::Motion;
@@ -23,7 +23,7 @@ pub struct Done {
     /// What the output does now.
     pub value: OutputValue,
     /// Why that is not yet what was asked for.
-    pub note: Option<Refusal>,
+    pub postponed: Option<Refusal>,
 }
 
 /// What a command came to, for the reply. A refusal with [`Reason::Hardware`] was no refusal but a failure.
@@ -101,7 +101,7 @@ pub struct Machine<R> {
     /// Why it does what it does.
     cause: StateCause,
     /// What the hardware was last seen to do; a position that cannot be read back is computed from the time.
-    seen: OutputValue,
+    last_value: OutputValue,
     /// When to drive it again after a failure.
     retry_at: Option<Duration>,
     /// The failure was published.
@@ -130,7 +130,7 @@ impl<R> Machine<R> {
             motion,
             kind,
             cause,
-            seen: off,
+            last_value: off,
             retry_at: None,
             has_complained: false,
             requester: None,
@@ -189,8 +189,8 @@ impl<R> Machine<R> {
             }
             Grant::At(at, _) if at.saturating_sub(now) <= ANSWER_WHEN_DONE => self.requester = Some(requester),
             Grant::At(_, why) => {
-                let value = self.motion.complete(self.seen, now);
-                effects.push(Effect::Answer(requester, Ok(Done { value, note: Some(why) })));
+                let value = self.motion.complete(self.last_value, now);
+                effects.push(Effect::Answer(requester, Ok(Done { value, postponed: Some(why) })));
             }
         }
         effects
@@ -269,11 +269,11 @@ impl<R> Machine<R> {
     pub fn followed(&mut self, seen_at: Duration, read: OutputValue) -> Vec<Effect<R>> {
         let Some((why, began, _)) = self.driving.take() else { return Vec::new() };
         self.retry_at = None;
-        let seen = Seen { is_on: read.is_on(), is_ramping: self.motion.is_ramping() };
-        self.guard.hardware_seen(seen_at, seen);
+        let readback = Readback { is_on: read.is_on(), is_ramping: self.motion.is_ramping() };
+        self.guard.read_back(seen_at, readback);
         self.motion.saw(seen_at, read);
         let value = self.motion.complete(read, began);
-        self.seen = value;
+        self.last_value = value;
         let mut effects = Vec::new();
         if std::mem::take(&mut self.has_complained) {
             effects.push(Effect::Log(LogLine::FollowsAgain(value)));
@@ -287,7 +287,7 @@ impl<R> Machine<R> {
         }
         if why == DriveReason::Command {
             effects.push(Effect::Log(LogLine::Set(value, self.cause)));
-            effects.extend(self.answer(Ok(Done { value, note: None })));
+            effects.extend(self.answer(Ok(Done { value, postponed: None })));
         }
         effects
     }

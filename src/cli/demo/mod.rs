@@ -40,7 +40,7 @@ pub fn run(wanted: u16, elsewhere: Elsewhere) -> ExitCode {
     let folder = Folder::new();
     let text = place.greenhouse(GREENHOUSE, &folder.0);
     let config = match config::load_text(&text, &folder.0.join("demo.yaml")) {
-        Ok(loaded) => place.settle(loaded.config),
+        Ok(loaded) => place.applied_to(loaded.config),
         Err(error) => return cli::refuse(&error),
     };
     if let Place::Embedded(port) = place

@@ -35,7 +35,7 @@ impl Place {
     pub(super) fn greenhouse(&self, template: &str, folder: &Path) -> String {
         let port = match self {
             Self::Embedded(port) => *port,
-            // `settle` puts the whole address in its place.
+            // `applied_to` puts the whole address in its place.
             Self::Given { broker, .. } => broker.port,
         };
         let text = template.replace("@PORT@", &port.to_string()).replace("@FOLDER@", &folder.to_string_lossy());
@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// Points the configuration at this broker.
-    pub(super) fn settle(&self, mut config: Config) -> Config {
+    pub(super) fn applied_to(&self, mut config: Config) -> Config {
         if let Self::Given { broker, user } = self {
             let link = &mut config.link;
             link.brokers = vec![broker.clone()];
@@ -152,7 +152,7 @@ mod tests {
     fn only_a_given_broker_is_announced_to_and_cleared() {
         for (place, announced) in [(Place::Embedded(1), false), (given("mqtt://ha.lan:2", Some(("pi", "f"))), true)] {
             let text = place.greenhouse(include_str!("../../../config/demo.yaml"), Path::new("/tmp/x"));
-            let config = place.settle(config::load_text(&text, Path::new("demo.yaml")).unwrap().config);
+            let config = place.applied_to(config::load_text(&text, Path::new("demo.yaml")).unwrap().config);
             assert_eq!((config.home_assistant.is_some(), config.link.leaves_nothing), (announced, announced));
             assert_eq!(config.link.username.is_some(), announced);
             assert_eq!(config.link.brokers[0].port, if announced { 2 } else { 1 });

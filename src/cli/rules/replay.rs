@@ -271,7 +271,7 @@ impl<'z> Replay<'z> {
     fn answer(&mut self, id: u64, applied: Applied) -> Option<Event> {
         let ReplayedOrder { output, words, what } = self.asked.remove(&id)?;
         let answer = match applied {
-            Ok(done) => match done.note {
+            Ok(done) => match done.postponed {
                 Some(why) => {
                     self.kept.insert(output, words);
                     // As when the service runs: a rule is blocked until its output does what it says.

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use tracing::{info, warn};
 
 use crate::cli::log;
-use crate::cli::run::Attended;
+use crate::cli::run::MainLoop;
 use crate::config::Config;
 use crate::requests::{Ask, Failure, Question, USUAL_LEVEL};
 use crate::systemd;
@@ -75,7 +75,7 @@ fn for_words(duration: Option<Duration>) -> String {
     duration.map_or("until the program ends".into(), |duration| format!("for {}", format_duration(duration)))
 }
 
-impl Attended<'_> {
+impl MainLoop<'_> {
     /// Answers a request; returns whether it is one to end. The requester may have stopped waiting.
     pub(super) async fn answer(&mut self, question: Question) -> bool {
         let Question { ask, answer } = question;

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tracing::{error, info, warn};
 
 use crate::cli::run::by_request::on_trial;
-use crate::cli::run::{Answer, Attended};
+use crate::cli::run::{Answer, MainLoop};
 use crate::cli::{check, run};
 use crate::config::{self, Config, Loaded, Origin, Problem, Severity, report};
 use crate::requests::Failure;
@@ -59,7 +59,7 @@ pub(super) async fn written(trial: &mut Option<Trial>) -> io::Result<()> {
     }
 }
 
-impl Attended<'_> {
+impl MainLoop<'_> {
     /// Checks it, on the runtime's thread as a reload does, and has it stored.
     pub(super) fn try_configuration(&mut self, text: &str, confirm_within: Duration, answer: Answer) -> bool {
         let loaded = match config::load_carried(text, self.path, &self.file) {

@@ -41,7 +41,7 @@ impl<'a> Checker<'a> {
             };
             buses.push(Bus { name, span: key.span.clone(), settings, claims: Vec::new(), device: None });
         }
-        self.settle(chips, &mut buses);
+        self.join_chips(chips, &mut buses);
         self.twice(&mut buses);
         buses
     }

@@ -83,21 +83,21 @@ impl<'a> Checker<'a> {
     }
 
     /// Joins each chip to the bus that it sits on, those near the board first.
-    pub(super) fn settle(&mut self, chips: Vec<(usize, Chip)>, buses: &mut [Bus]) {
+    pub(super) fn join_chips(&mut self, chips: Vec<(usize, Chip)>, buses: &mut [Bus]) {
         let is_there = |chip: &Chip| chip.on.as_ref().is_some_and(|on| find(buses, &on.name).is_some());
         let (mut waiting, left): (Vec<_>, Vec<_>) =
             chips.into_iter().partition(|(_, chip)| chip.is_sound && is_there(chip));
-        let mut settled = Vec::new();
+        let mut joined_chips = Vec::new();
         for _ in 0..DEEPEST {
             let (now, later): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|(_, chip)| chip.on(buses).is_some_and(|on| on.settings.is_some()));
             waiting = later;
             for (index, chip) in now {
                 buses[index].settings = joined(&chip, buses);
-                settled.push((index, chip));
+                joined_chips.push((index, chip));
             }
         }
-        for (index, chip) in settled.iter().chain(&waiting).chain(&left) {
+        for (index, chip) in joined_chips.iter().chain(&waiting).chain(&left) {
             buses[*index].claims = claims(chip, buses);
             self.upstream(chip.on.as_ref(), buses, chip.need, A_CHIP, |bus| bus.suits(chip.need));
             if let Some(interrupt) = &chip.interrupt {
@@ -172,7 +172,7 @@ fn hears(bus: &Bus) -> bool {
     bus.suits(BusNeed::Gpio) && bus.spec().is_none_or(|spec| spec.on.is_none())
 }
 
-/// The settings of a chip whose parent is settled; none if what it is connected to does not suit it.
+/// The settings of a chip whose parent is known; none if what it is connected to does not suit it.
 fn joined(chip: &Chip, buses: &[Bus]) -> Option<bus::Settings> {
     let upstream = |link: &Link, offers: &dyn Fn(&Bus) -> bool| {
         let bus = find(buses, &link.name).filter(|bus| offers(bus))?;

@@ -22,18 +22,18 @@ const DOWN_AFTER: u32 = 3;
 impl SensorSlot {
     pub(super) fn succeeded(&mut self, now: Moment, buses: &mut BusSlots) {
         self.answered(buses);
-        self.note_filtered_out();
+        self.add_filtered_out();
         let Some((names, words)) = self.left_out.take() else { return self.whole(now, buses) };
         // The value of an input beyond its range changes each time; which inputs these are does not.
         if self.reported_left_out != names {
             warn!(sensor = %self.settings.name, error = %words, "Some measurements of the reading failed; the others are published.");
             (self.reported_left_out, self.status_reported) = (names, false);
         }
-        self.note(SensorStatus::Degraded, || Some(words), now.wall, buses);
+        self.report_status(SensorStatus::Degraded, || Some(words), now.wall, buses);
     }
 
     /// Adds measurements of which the filters have left nothing for a while to what was left out.
-    fn note_filtered_out(&mut self) {
+    fn add_filtered_out(&mut self) {
         for name in self.filters.without_value() {
             let words = format!("{name}: its filters have dropped at least the last three values");
             let (names, all) = self.left_out.get_or_insert_default();
@@ -53,10 +53,10 @@ impl SensorSlot {
             self.status_reported = false;
         }
         match self.keeping_up.behind() {
-            None => self.note(SensorStatus::Ok, || None, now.wall, buses),
+            None => self.report_status(SensorStatus::Ok, || None, now.wall, buses),
             Some(figures) => {
                 let every = self.settings.every;
-                self.note(SensorStatus::Degraded, || Some(too_slow(every, figures)), now.wall, buses);
+                self.report_status(SensorStatus::Degraded, || Some(too_slow(every, figures)), now.wall, buses);
             }
         }
     }
@@ -71,7 +71,7 @@ impl SensorSlot {
             report.forget_postponed();
         }
         if !self.status_reported || self.status != SensorStatus::Ok {
-            self.note(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, buses);
+            self.report_status(SensorStatus::Degraded, || Some(describe_error(error)), now.wall, buses);
         }
     }
 
@@ -79,7 +79,7 @@ impl SensorSlot {
         buses.backoff.answered(self.domain);
         // A driver that needs no bus says nothing about the one that it was given.
         if !matches!(self.settings.driver.bus, BusNeed::None | BusNeed::Sensors) {
-            buses.note(self.settings.bus.as_ref(), Ok(()));
+            buses.record_bus_outcome(self.settings.bus.as_ref(), Ok(()));
         }
         // One that comes and goes is logged no more often than one that stays away.
         if std::mem::take(&mut self.complained) {
@@ -114,13 +114,13 @@ impl SensorSlot {
                 buses.backoff.allowed_from(self.domain, Purpose::Sample).saturating_sub(now.boot)
             }
         };
-        let is_of_the_bus = buses.note(self.settings.bus.as_ref(), Err(error));
+        let is_of_the_bus = buses.record_bus_outcome(self.settings.bus.as_ref(), Err(error));
         if !is_of_the_bus && self.last_logged.is_none_or(|last| now.boot >= last.saturating_add(LOG_AGAIN)) {
             (self.last_logged, self.complained) = (Some(now.boot), true);
             let again_in = pause.max(self.settings.every);
             warn!(sensor = %self.settings.name, error = %words, failures = self.failures, ?again_in, "Sensor failed; will try again.");
         }
-        self.note(status, || Some(words), now.wall, buses);
+        self.report_status(status, || Some(words), now.wall, buses);
         if matches!(error, DriverError::Panicked(_)) {
             let skipped = self.schedule.pause(now.boot, pause);
             self.tally.skipped.fetch_add(skipped, Ordering::Relaxed);
@@ -128,14 +128,14 @@ impl SensorSlot {
     }
 
     /// Reports the status of the sensor when that has changed.
-    fn note(
+    fn report_status(
         &mut self,
         status: SensorStatus,
         error: impl FnOnce() -> Option<String>,
         since: SystemTime,
         buses: &mut BusSlots,
     ) {
-        // While the bus hung, somebody else may have noted that the sensor is down.
+        // While the bus hung, somebody else may have reported that the sensor is down.
         if self.status_reported && self.status == status && self.tally.status() == status {
             return;
         }

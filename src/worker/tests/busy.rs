@@ -75,6 +75,6 @@ async fn a_line_that_goes_from_a_sensor_to_an_output_is_let_go_first() {
     bench.reading("button").await;
     let file = bench.folder.path().join("bench.json");
     let next = plan(vec![counter("button", 10)], vec![pump(None)], &file);
-    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(next)).unwrap();
     assert_eq!(bench.state().await, (OFF, StateCause::Start), "at once, and without a complaint before");
 }

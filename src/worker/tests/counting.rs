@@ -95,12 +95,12 @@ async fn what_was_counted_since_the_last_reading_is_reported_when_a_reload_remov
     let mut bench = Bench::start(64, |file| plan(vec![(clicks, tally)], Vec::new(), file));
     bench.know.send_replace(Some(Arc::default()));
     let (answer, sampled) = oneshot::channel();
-    bench.worker.inbox.offer(Order::Sample { sensor: name("clicks"), answer }).unwrap();
+    bench.worker.inbox.try_send(Order::Sample { sensor: name("clicks"), answer }).unwrap();
     sampled.await.unwrap().unwrap();
     while bench.next(count_of).await.is_none() {}
     // As a line would do.
     count.add(5);
-    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), Vec::new(), &bench.state_file()))).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(plan(Vec::new(), Vec::new(), &bench.state_file()))).unwrap();
     let last = bench.next(|event| if let Event::Count { count, .. } = event { Some(count) } else { None }).await;
     assert_eq!(Some(last), count.total());
 }

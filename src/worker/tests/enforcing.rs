@@ -91,7 +91,7 @@ fn heavy(story: i64, called: &str, waits_on: bool) -> ActuatorSettings {
 fn switch_on(bench: &Bench, actuator: &str, lease: Option<Duration>) -> oneshot::Receiver<Applied> {
     let (answer, applied) = oneshot::channel();
     let action = Action::Set(OutputValue::Switch(true));
-    bench.worker.inbox.offer(Order::Apply { actuator: name(actuator), action, lease, answer }).unwrap();
+    bench.worker.inbox.try_send(Order::Apply { actuator: name(actuator), action, lease, answer }).unwrap();
     applied
 }
 
@@ -121,7 +121,7 @@ async fn an_output_that_fails_slowly_lets_an_order_in_before_the_next_is_tried()
     door.let_pass(2);
     // The second does not pass before this has been answered.
     let answer = tokio::time::timeout(SOON, order).await.expect("it does not wait for the second output");
-    assert_eq!(answer.unwrap(), Ok(Done { value: OutputValue::Switch(true), note: None }));
+    assert_eq!(answer.unwrap(), Ok(Done { value: OutputValue::Switch(true), postponed: None }));
     door.wait(3).await;
     door.let_pass(usize::MAX);
     bench.worker.ask_to_stop();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::worker::backoff::{FailureDomain, Purpose, QUICK, Transfer};
 use crate::worker::bus_slots::BusSlots;
-use crate::worker::run::note;
+use crate::worker::run::record_outcome;
 use fieldgate_bus::Claim;
 use fieldgate_drivers::Actuator;
 
@@ -133,8 +133,8 @@ fn an_output_that_fails_slowly_rests_for_as_long_or_until_there_is_an_answer() {
     let domain = buses.backoff.domain(FailureDomain::bus(Some(&bus)));
     let (now, cost) = (Duration::from_secs(10), Duration::from_secs(1));
     for (outcome, from) in [(Err(&another_chip()), now + cost), (Ok(()), Duration::ZERO)] {
-        buses.note(Some(&bus), outcome);
-        note(&mut buses, domain, Transfer { ended_at: now, cost });
+        buses.record_bus_outcome(Some(&bus), outcome);
+        record_outcome(&mut buses, domain, Transfer { ended_at: now, cost });
         assert_eq!(buses.backoff.allowed_from(domain, Purpose::Output), from);
     }
 }
@@ -152,7 +152,7 @@ async fn at_the_end_outputs_that_are_off_when_safe_come_first() {
     for (actuator, on) in [("mains", false), ("pump", true)] {
         let (answer, applied) = oneshot::channel();
         let action = Action::Set(OutputValue::Switch(on));
-        bench.worker.inbox.offer(Order::Apply { actuator: name(actuator), action, lease: None, answer }).unwrap();
+        bench.worker.inbox.try_send(Order::Apply { actuator: name(actuator), action, lease: None, answer }).unwrap();
         applied.await.unwrap().unwrap();
     }
     bench.worker.ask_to_stop();
@@ -346,7 +346,7 @@ async fn when_one_output_fails_slowly_at_the_end_the_others_on_its_chip_are_give
     for actuator in ["pump", "fan"] {
         let (answer, applied) = oneshot::channel();
         let action = Action::Set(OutputValue::Switch(true));
-        bench.worker.inbox.offer(Order::Apply { actuator: name(actuator), action, lease: None, answer }).unwrap();
+        bench.worker.inbox.try_send(Order::Apply { actuator: name(actuator), action, lease: None, answer }).unwrap();
         applied.await.unwrap().unwrap();
     }
     bench.worker.ask_to_stop();
@@ -373,7 +373,7 @@ async fn who_asks_a_sensor_that_fails_gets_the_reason() {
         plan(vec![(tank, tally)], Vec::new(), file)
     });
     let (answer, sampled) = oneshot::channel();
-    bench.worker.inbox.offer(Order::Sample { sensor: name("tank"), answer }).unwrap();
+    bench.worker.inbox.try_send(Order::Sample { sensor: name("tank"), answer }).unwrap();
     let refusal = sampled.await.unwrap().unwrap_err().to_string();
     assert!(refusal.starts_with("hardware: ") && refusal.contains("0x49"), "{refusal}");
 }

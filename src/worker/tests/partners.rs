@@ -79,6 +79,6 @@ async fn an_output_that_leaves_the_configuration_does_not_keep_its_partners_off_
     let bench = Bench::start_in(interlocks.clone(), 64, |file| plan(Vec::new(), outputs, file));
     assert!(bench.order(true, None).await.unwrap().is_err(), "the other may be on");
     interlocks.arrange(Vec::new(), [name("pump")].into_iter());
-    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), vec![pump], &bench.state_file()))).unwrap();
-    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), note: None }));
+    bench.worker.inbox.try_send(Order::Replan(plan(Vec::new(), vec![pump], &bench.state_file()))).unwrap();
+    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), postponed: None }));
 }

@@ -42,7 +42,7 @@ async fn a_sensor_that_is_the_same_is_not_built_again_and_one_that_has_changed_i
     bench.reading("steady").await;
     for (every_ms, setting, marker, built) in [(10, 1, "same", 1), (11, 1, "interval", 1), (11, 2, "changed", 2)] {
         let next = plan(vec![steady(every_ms, setting), counter(marker, 10)], Vec::new(), &bench.state_file());
-        bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+        bench.worker.inbox.try_send(Order::Replan(next)).unwrap();
         bench.reading(marker).await;
         bench.reading("steady").await;
         assert_eq!(BUILT.load(Ordering::Relaxed), built, "{marker}");
@@ -110,7 +110,7 @@ async fn the_alarm_of_a_bus_goes_with_the_bus() {
     bench.next(failed).await;
     assert_eq!(bench.alarms.list().keys().collect::<Vec<_>>(), [&name("pins")]);
     let next = plan(vec![counter("n", 10)], Vec::new(), &bench.folder.path().join("bench.json"));
-    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(next)).unwrap();
     bench.reading("n").await;
     assert!(bench.alarms.list().is_empty());
 }
@@ -129,7 +129,7 @@ async fn who_stays_goes_on_between_the_two_orders_of_a_reload_and_after_them() {
     bench.release(next()).await;
     let seq = kept.taken.load(Ordering::Relaxed);
     while bench.reading("tank").await.seq <= seq {}
-    bench.worker.inbox.offer(Order::Replan(next())).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(next())).unwrap();
     // Answered behind the plan.
     bench.release(next()).await;
     let seq = kept.taken.load(Ordering::Relaxed);
@@ -143,7 +143,7 @@ async fn a_line_is_heard_after_a_reload_has_given_its_sensor_another_number() {
     let mut bench = Bench::start(64, |file| plan(sensors, Vec::new(), file));
     bench.reading("button").await;
     let next = plan(vec![(settings, tally), counter("m", 3_600_000)], Vec::new(), &bench.state_file());
-    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(next)).unwrap();
     bench.reading("m").await;
     bench.write(r#"{"inputs":{"GPIO17":1}}"#);
     assert_eq!(bench.reading("button").await.seq, 2);
@@ -165,7 +165,7 @@ async fn a_sensor_that_is_the_same_is_built_again_where_its_bus_is_another_of_th
     });
     let is_closed = |reading: Reading| reading.measurements[0].value;
     assert_eq!(is_closed(bench.reading("button").await), Value::Flag(false));
-    bench.worker.inbox.offer(Order::Replan(at(0x21, &bench.state_file()))).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(at(0x21, &bench.state_file()))).unwrap();
     let other = async { while is_closed(bench.reading("button").await) != Value::Flag(true) {} };
     tokio::time::timeout(SOON, other).await.expect("the pin of the other chip");
 }
@@ -183,7 +183,7 @@ async fn readings_that_were_lost_before_a_sensor_has_changed_are_reported_after_
     }
     let next = || plan(vec![(after.clone(), Arc::clone(&tally))], Vec::new(), &bench.state_file());
     bench.release(next()).await;
-    bench.worker.inbox.offer(Order::Replan(next())).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(next())).unwrap();
     let accounted = bench.account(20).await;
     assert!(accounted > 10, "{accounted}");
 }
@@ -200,9 +200,9 @@ async fn another_interval_and_another_report_are_in_force_after_a_reload() {
         often.report = report;
         Order::Replan(plan(vec![(often, Arc::clone(&tally)), counter(marker, 3_600_000)], Vec::new(), file))
     };
-    bench.worker.inbox.offer(next(None, "often", &bench.state_file())).unwrap();
+    bench.worker.inbox.try_send(next(None, "often", &bench.state_file())).unwrap();
     assert_eq!(bench.reading("n").await.seq, 2);
-    bench.worker.inbox.offer(next(Some(silent), "silent", &bench.state_file())).unwrap();
+    bench.worker.inbox.try_send(next(Some(silent), "silent", &bench.state_file())).unwrap();
     bench.reading("silent").await;
     // A report of its own begins with a reading.
     let (taken, samples) = (&tally.taken, &tally.samples);
@@ -215,7 +215,7 @@ async fn another_interval_and_another_report_are_in_force_after_a_reload() {
     tokio::time::timeout(SOON, many).await.expect("it is sampled");
     let reported = taken.load(Ordering::Relaxed);
     assert!(reported <= samples.load(Ordering::Relaxed) - 8, "{reported} readings");
-    bench.worker.inbox.offer(next(None, "again", &bench.state_file())).unwrap();
+    bench.worker.inbox.try_send(next(None, "again", &bench.state_file())).unwrap();
     bench.reading("again").await;
     let seq = taken.load(Ordering::Relaxed);
     while bench.reading("n").await.seq <= seq {}
@@ -236,7 +236,7 @@ async fn the_pin_of_a_sensor_that_comes_with_a_reload_is_released_too() {
         plan
     });
     assert_eq!(bench.state().await, (OFF, StateCause::Start));
-    bench.worker.inbox.offer(Order::Replan(with_expander(vec![relay], &bench.state_file()))).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(with_expander(vec![relay], &bench.state_file()))).unwrap();
     bench.order(true, None).await.unwrap().unwrap();
     let shown = std::fs::read_to_string(bench.state_file()).unwrap();
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
@@ -249,6 +249,6 @@ async fn the_limits_of_an_output_that_stays_are_those_of_the_new_plan() {
     bench.heartbeat.beat();
     bench.order(true, None).await.unwrap().unwrap();
     let silent = pump(Some(Duration::from_millis(50)));
-    bench.worker.inbox.offer(Order::Replan(plan(Vec::new(), vec![silent], &bench.state_file()))).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(plan(Vec::new(), vec![silent], &bench.state_file()))).unwrap();
     while bench.state().await != (OFF, StateCause::SafeState) {}
 }

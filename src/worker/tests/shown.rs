@@ -25,7 +25,7 @@ async fn a_thread_has_outputs_as_long_as_its_plan_has() {
     bench.worker.begun().await;
     assert!(bench.worker.activity.has_outputs());
     let next = plan(vec![counter("m", 10)], Vec::new(), &bench.folder.path().join("bench.json"));
-    bench.worker.inbox.offer(Order::Replan(next)).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(next)).unwrap();
     bench.reading("m").await;
     assert!(!bench.worker.activity.has_outputs());
 }
@@ -103,7 +103,7 @@ async fn the_state_of_an_output_names_the_rule_that_moved_it_and_no_rule_after_a
     let order = |bench: &Bench, rule: &str, order| {
         let (answer, applied) = oneshot::channel();
         let order = Order::Rule { actuator: name("pump"), rule: name(rule), order, answer };
-        bench.worker.inbox.offer(order).unwrap();
+        bench.worker.inbox.try_send(order).unwrap();
         applied
     };
     order(&bench, "heat", RuleOrder::Own(Action::Set(OutputValue::Switch(true)))).await.unwrap().unwrap();

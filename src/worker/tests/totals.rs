@@ -9,7 +9,7 @@ type Answer = oneshot::Receiver<Result<TotalSet, Refusal>>;
 fn set(bench: &Bench, sensor: &str, total: f64, counted: u64) -> Answer {
     let (answer, answered) = oneshot::channel();
     let order = Order::SetTotal { sensor: name(sensor), total, counted, answer };
-    bench.worker.inbox.offer(order).unwrap();
+    bench.worker.inbox.try_send(order).unwrap();
     answered
 }
 

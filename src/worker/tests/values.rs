@@ -182,10 +182,10 @@ async fn a_reload_keeps_windows_of_the_same_filters_and_empties_others() {
     };
     let replan =
         |size| Order::Replan(plan(vec![(average(size).0, Arc::clone(&tally)), counter("m", 20)], Vec::new(), &file));
-    bench.worker.inbox.offer(replan(1000)).unwrap();
+    bench.worker.inbox.try_send(replan(1000)).unwrap();
     bench.reading("m").await;
     assert_eq!(smallest(&bench.reading("n").await), 1.0, "the window goes on");
-    bench.worker.inbox.offer(replan(999)).unwrap();
+    bench.worker.inbox.try_send(replan(999)).unwrap();
     let begun = tokio::time::timeout(SOON, async {
         loop {
             let value = smallest(&bench.reading("n").await);

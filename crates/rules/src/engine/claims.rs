@@ -15,7 +15,7 @@ use crate::status::Why;
 
 impl Engine {
     /// Gives an output to the first of those that want it, if that is another one than before.
-    pub(super) fn settle(&mut self, output: usize, at: Duration, orders: &mut Vec<Order>) {
+    pub(super) fn decide_owner(&mut self, output: usize, at: Duration, orders: &mut Vec<Order>) {
         let first = self.first_of(output);
         let before = self.outputs[output].owner;
         if first == before {
@@ -54,7 +54,7 @@ impl Engine {
         let (output, state) = (claim.output, std::mem::replace(&mut claim.state, ClaimState::None));
         claim.refusal = None;
         let was_owner = self.outputs[output].owner == Some((rule, place));
-        self.settle(output, at, orders);
+        self.decide_owner(output, at, orders);
         if self.outputs[output].owner.is_none() {
             let is_wanted = |(rule, place): &(usize, usize)| self.rules[*rule].claims[*place].state != ClaimState::None;
             let is_last = !self.outputs[output].claims.iter().any(is_wanted);

@@ -147,7 +147,7 @@ impl Engine {
         self.rules[rule].is_active = true;
         for place in 0..self.rules[rule].claims.len() {
             self.rules[rule].claims[place].state = ClaimState::Wanted;
-            self.settle(self.rules[rule].claims[place].output, at, orders);
+            self.decide_owner(self.rules[rule].claims[place].output, at, orders);
         }
         for place in 0..self.table.rules[rule].spec.toggle.len() {
             self.toggle(rule, place, at, orders);

@@ -166,7 +166,7 @@ impl Model {
         self.active[nth] = true;
         for output in &rule.outputs {
             self.at[nth][*output] = Some(At::Wants);
-            self.settle(rules, *output, at);
+            self.decide_owner(rules, *output, at);
         }
         for output in &rule.toggle {
             if !self.owner[*output].is_some_and(|owner| rules[owner].is_never_manual) {
@@ -232,7 +232,7 @@ impl Model {
         for output in &rules[nth].outputs {
             let was_away = self.at[nth][*output].take() == Some(At::Away);
             let was_owner = self.owner[*output] == Some(nth);
-            self.settle(rules, *output, at);
+            self.decide_owner(rules, *output, at);
             let nobody = self.at.iter().all(|at| at[*output].is_none());
             let by_condition = why == Ends::ByCondition;
             if self.owner[*output].is_none() && (was_owner || (was_away && nobody && by_condition)) {
@@ -244,7 +244,7 @@ impl Model {
         }
     }
 
-    fn settle(&mut self, rules: &[Plain], output: usize, at: u64) {
+    fn decide_owner(&mut self, rules: &[Plain], output: usize, at: u64) {
         let wants = |nth: &usize| self.at[*nth][output].is_some_and(|at| at != At::Away);
         let best = (0..rules.len()).filter(wants).max_by_key(|nth| rules[*nth].priority);
         if best == self.owner[output] {

@@ -19,8 +19,8 @@ fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const SEEN_OFF: Seen = Seen { is_on: false, is_ramping: false };
-const SEEN_ON: Seen = Seen { is_on: true, is_ramping: false };
+const READ_OFF: Readback = Readback { is_on: false, is_ramping: false };
+const READ_ON: Readback = Readback { is_on: true, is_ramping: false };
 
 fn base() -> Limits {
     Limits::new(OFF, Some(s(30)))
@@ -33,7 +33,7 @@ fn guard(limits: Limits) -> Guard {
 fn guard_in(all: &SharedInterlocks, name: &str, limits: Limits) -> Guard {
     let mut guard = Guard::new(limits, all.handle(Name::new(name).unwrap()), OutputValue::Switch(false), s(0));
     guard.make_safe(s(0), StateCause::Start);
-    guard.hardware_seen(s(0), SEEN_OFF);
+    guard.read_back(s(0), READ_OFF);
     guard
 }
 
@@ -46,7 +46,7 @@ fn now(guard: &mut Guard, at: u64, action: Action, lease: Option<Duration>) {
     let granted = guard.command(s(at), action, lease);
     assert!(matches!(granted, Ok(Grant::Now(_))), "{granted:?}");
     if is_on(guard.action) {
-        guard.hardware_seen(s(at), SEEN_ON);
+        guard.read_back(s(at), READ_ON);
     }
 }
 
@@ -167,7 +167,7 @@ fn of_an_output_that_is_safe_when_on_the_off_is_refused_and_the_on_waits() {
     let mut guard = guard(Limits { safe_state: ON, min_on: s(10), min_off: s(20), ..base() });
     assert!(refused(&mut guard, 5, OFF, None).starts_with("limit: on for 5s"));
     now(&mut guard, 10, OFF, None);
-    guard.hardware_seen(s(10), SEEN_OFF);
+    guard.read_back(s(10), READ_OFF);
     assert!(matches!(guard.command(s(15), ON, None), Ok(Grant::At(at, _)) if at == s(30)));
     assert_eq!(guard.due(s(30), Some(s(30)), false), verdict(ON, StateCause::Limit));
 }
@@ -202,7 +202,7 @@ fn a_toggle_inverts_the_last_requested_action() {
         guard.command(s(1), Action::Toggle, None),
         Ok(Grant::Now(Verdict { action: ON, cause: StateCause::Command }))
     );
-    guard.hardware_seen(s(1), SEEN_ON);
+    guard.read_back(s(1), READ_ON);
     assert!(matches!(guard.command(s(2), Action::Toggle, None), Ok(Grant::At(..))), "off, when min_on has passed");
     now(&mut guard, 3, Action::Toggle, None);
     assert_eq!(guard.due(s(61), Some(s(61)), false), None, "which was taken back");
@@ -240,11 +240,11 @@ fn pair(safe: Action) -> (Guard, Guard) {
 fn an_interlocked_output_is_refused_while_the_other_is_on_and_rests_afterwards() {
     let (mut up, mut down) = pair(OFF);
     now(&mut up, 10, ON, None);
-    up.hardware_seen(s(10), SEEN_ON);
+    up.read_back(s(10), READ_ON);
     assert_eq!(refused(&mut down, 11, ON, None), "interlock: mains is on");
     now(&mut up, 12, OFF, None);
     assert_eq!(refused(&mut down, 12, ON, None), "interlock: mains is on", "nobody has seen it off yet");
-    up.hardware_seen(s(12), SEEN_OFF);
+    up.read_back(s(12), READ_OFF);
     let Ok(Grant::At(at, refusal)) = down.command(s(12), ON, None) else { panic!("not now") };
     assert_eq!(
         (at, refusal.to_string().as_str()),
@@ -259,10 +259,10 @@ fn an_output_that_is_seen_to_be_off_late_keeps_the_lock_for_the_on_that_waits() 
     let (mut up, mut down) = pair(OFF);
     now(&mut down, 30, ON, None);
     now(&mut down, 40, OFF, None);
-    down.hardware_seen(s(40), SEEN_OFF);
+    down.read_back(s(40), READ_OFF);
     assert!(matches!(up.command(s(40), ON, None), Ok(Grant::At(at, _)) if at == s(41)));
     // Hardware that had not followed an earlier off does so at last.
-    up.hardware_seen(s(40), SEEN_OFF);
+    up.read_back(s(40), READ_OFF);
     assert_eq!(refused(&mut down, 40, ON, None), "interlock: mains is on", "or about to be");
     assert_eq!(up.due(s(41), None, false), verdict(ON, StateCause::Command));
 }
@@ -274,12 +274,12 @@ fn a_safe_state_that_is_on_sends_its_partner_off_first() {
     assert_eq!(mains.due(s(0), None, false), None);
     assert_eq!(mains.due(s(2), None, false), verdict(ON, StateCause::Start));
     now(&mut mains, 10, OFF, None);
-    mains.hardware_seen(s(10), SEEN_OFF);
+    mains.read_back(s(10), READ_OFF);
     assert!(matches!(generator.command(s(20), ON, None), Ok(Grant::Now(_))));
     assert_eq!(mains.make_safe(s(30), StateCause::SafeState), None);
     assert_eq!(generator.due(s(30), None, false), verdict(OFF, StateCause::Interlock));
     assert_eq!(mains.due(s(31), None, false), None, "nobody has seen it off yet");
-    generator.hardware_seen(s(31), SEEN_OFF);
+    generator.read_back(s(31), READ_OFF);
     assert_eq!(mains.due(s(32), None, false), verdict(ON, StateCause::SafeState));
 }
 
@@ -287,17 +287,17 @@ fn a_safe_state_that_is_on_sends_its_partner_off_first() {
 fn a_command_that_cannot_go_on_after_all_does_not_take_the_end_of_for_with_it() {
     let (mut mains, mut generator) = pair(ON);
     mains.due(s(2), None, false);
-    mains.hardware_seen(s(2), SEEN_ON);
+    mains.read_back(s(2), READ_ON);
     mains.relimit(Limits { min_off: s(5), ..Limits::new(ON, None) });
     now(&mut mains, 10, OFF, Some(s(8)));
-    mains.hardware_seen(s(10), SEEN_OFF);
+    mains.read_back(s(10), READ_OFF);
     assert!(matches!(mains.command(s(11), ON, None), Ok(Grant::At(..))));
     generator.doubt(s(12));
     assert_eq!(mains.due(s(15), None, false), None, "the generator may be on");
     assert!(mains.has_waiting_command());
     assert_eq!(mains.due(s(18), None, false), None);
     assert!(!mains.has_waiting_command(), "it is insisted upon at the end of `for`");
-    generator.hardware_seen(s(19), SEEN_OFF);
+    generator.read_back(s(19), READ_OFF);
     assert_eq!(mains.due(s(20), None, false), verdict(ON, StateCause::For));
 }
 
@@ -308,7 +308,7 @@ fn max_on_counts_from_a_failure_in_which_it_may_have_gone_on() {
     now(&mut guard, 20, ON, None);
     assert_eq!(guard.deadline(None, false), Some(s(70)));
     guard.make_safe(s(30), StateCause::SafeState);
-    guard.hardware_seen(s(31), SEEN_OFF);
+    guard.read_back(s(31), READ_OFF);
     now(&mut guard, 40, ON, None);
     assert_eq!(guard.deadline(None, false), Some(s(100)), "it was seen to be off in between");
 }
@@ -318,7 +318,7 @@ fn a_longer_min_off_applies_to_a_command_that_waits_for_a_partner_to_rest_even_i
     let (mut one, mut other) = pair(OFF);
     now(&mut other, 10, ON, None);
     now(&mut other, 20, OFF, None);
-    other.hardware_seen(s(20), SEEN_OFF);
+    other.read_back(s(20), READ_OFF);
     one.doubt(s(20));
     assert!(matches!(one.command(s(20), ON, None), Ok(Grant::At(..))));
     one.relimit(Limits { min_off: s(9), ..Limits::new(OFF, None) });
@@ -331,10 +331,10 @@ fn an_on_that_a_slow_way_has_not_left_has_lasted_all_the_while() {
     let mut guard = guard(Limits { min_on: s(10), ..Limits::new(OFF, None) });
     now(&mut guard, 100, ON, None);
     now(&mut guard, 200, OFF, None);
-    guard.hardware_seen(s(201), Seen { is_on: true, is_ramping: true });
+    guard.read_back(s(201), Readback { is_on: true, is_ramping: true });
     now(&mut guard, 201, ON, Some(s(2)));
     assert_eq!(guard.due(s(203), None, false), verdict(OFF, StateCause::For), "on since 100 s");
-    guard.hardware_seen(s(204), SEEN_OFF);
+    guard.read_back(s(204), READ_OFF);
     now(&mut guard, 214, ON, None);
     assert!(matches!(guard.command(s(215), OFF, None), Ok(Grant::At(..))));
     assert_eq!(guard.due(s(224), None, false), verdict(OFF, StateCause::Limit), "it was off in between");
@@ -345,13 +345,13 @@ fn a_longer_min_off_applies_at_the_end_of_for_while_that_waits_for_a_partner_and
     for (heard, ends) in [(s(19), verdict(ON, StateCause::For)), (s(0), verdict(ON, StateCause::SafeState))] {
         let (mut mains, mut generator) = pair(ON);
         mains.due(s(2), None, false);
-        mains.hardware_seen(s(2), SEEN_ON);
+        mains.read_back(s(2), READ_ON);
         now(&mut mains, 10, OFF, Some(s(4)));
-        mains.hardware_seen(s(10), SEEN_OFF);
+        mains.read_back(s(10), READ_OFF);
         now(&mut generator, 12, ON, None);
         assert_eq!(mains.due(s(14), Some(s(14)), false), None, "the generator is on");
         generator.make_safe(s(14), StateCause::Interlock);
-        generator.hardware_seen(s(14), SEEN_OFF);
+        generator.read_back(s(14), READ_OFF);
         mains.relimit(Limits { min_off: s(9), ..Limits::new(ON, Some(s(16))) });
         assert_eq!(mains.due(s(16), Some(heard), false), ends.filter(|verdict| verdict.cause == StateCause::SafeState));
         if heard > s(0) {
@@ -366,7 +366,7 @@ fn a_command_takes_back_what_waits_to_be_made_safe() {
     let (mut mains, mut generator) = pair(ON);
     mains.due(s(2), None, false);
     now(&mut mains, 10, OFF, None);
-    mains.hardware_seen(s(10), SEEN_OFF);
+    mains.read_back(s(10), READ_OFF);
     now(&mut generator, 20, ON, None);
     assert_eq!(mains.make_safe(s(30), StateCause::SafeState), None);
     now(&mut mains, 30, OFF, None);

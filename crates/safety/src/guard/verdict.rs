@@ -16,7 +16,7 @@ pub(crate) enum Owner {
 
 /// How far the hardware is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct Readback {
     /// It was read back as on.
     pub(crate) is_on: bool,
     /// It is on its way, by a ramp.

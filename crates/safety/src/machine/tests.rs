@@ -207,6 +207,6 @@ fn the_answer_to_a_command_that_waits_long_says_what_the_output_does_and_moves_n
     one.pass(1410);
     let before = one.machine.deadline(None);
     let done = one.command(1415, set(0.0), None).unwrap();
-    assert_eq!((done.value, done.note.is_some()), (one.does, true));
+    assert_eq!((done.value, done.postponed.is_some()), (one.does, true));
     assert_eq!(one.machine.deadline(None), before, "the ramp goes on");
 }

@@ -23,7 +23,7 @@ fn an_off_that_waited_is_carried_out_whatever_its_partner_does() {
 fn open_and_close(valve: &mut Guard, at: u64) {
     now(valve, at - 5, ON, None);
     now(valve, at, OFF, None);
-    valve.hardware_seen(s(at), SEEN_OFF);
+    valve.read_back(s(at), READ_OFF);
 }
 
 #[test]
@@ -32,13 +32,13 @@ fn an_on_that_waits_rests_after_its_partner_and_is_dropped_while_that_is_not_kno
     open_and_close(&mut valve, 100);
     assert!(matches!(pump.command(s(102), ON, None), Ok(Grant::At(..))));
     valve.doubt(s(103));
-    valve.hardware_seen(s(104), SEEN_OFF);
+    valve.read_back(s(104), READ_OFF);
     assert_eq!(pump.due(s(105), None, false), None);
     assert_eq!(pump.deadline(None, false), Some(s(109)));
     valve.doubt(s(107));
     assert_eq!(pump.due(s(109), None, false), None);
     assert_eq!((pump.deadline(None, false), pump.has_waiting_command()), (None, false));
-    valve.hardware_seen(s(110), SEEN_OFF);
+    valve.read_back(s(110), READ_OFF);
     now(&mut valve, 120, ON, None);
 }
 
@@ -67,9 +67,9 @@ fn an_output_is_off_for_its_partner_only_when_it_was_seen_off_and_nothing_moves(
     now(&mut pump, 100, ON, None);
     now(&mut pump, 110, OFF, None);
     for (is_on, is_ramping) in [(true, true), (false, true), (true, false)] {
-        pump.hardware_seen(s(111), Seen { is_on, is_ramping });
+        pump.read_back(s(111), Readback { is_on, is_ramping });
         assert_eq!(refused(&mut valve, 111, ON, None), "interlock: pump is on");
     }
-    pump.hardware_seen(s(112), SEEN_OFF);
+    pump.read_back(s(112), READ_OFF);
     assert!(matches!(valve.command(s(112), ON, None), Ok(Grant::At(at, _)) if at == s(117)));
 }

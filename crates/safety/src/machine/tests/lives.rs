@@ -91,7 +91,7 @@ impl World {
     fn perform(&mut self, index: usize, effects: Vec<Effect<u32>>) {
         self.rigs[index].look(self.now);
         for effect in effects {
-            self.rigs[index].note(self.now, &effect);
+            self.rigs[index].record(self.now, &effect);
             if let Effect::Drive(value) = effect {
                 self.transfer(index, value);
             }

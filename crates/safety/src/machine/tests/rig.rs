@@ -153,14 +153,14 @@ impl Rig {
     }
 
     /// What does not drive anything.
-    pub(super) fn note(&mut self, now: Duration, effect: &Effect<u32>) {
+    pub(super) fn record(&mut self, now: Duration, effect: &Effect<u32>) {
         match effect {
             Effect::Answer(id, applied) => {
                 let nth = self.asked.iter().position(|(asked, _)| asked == id).expect("answered once");
                 let (_, lease) = self.asked.swap_remove(nth);
                 if let Ok(done) = applied {
                     let is_on = !self.kind.off().eq(&done.value);
-                    let lease = lease.filter(|_| done.note.is_none() && (self.limits.pulse.is_none() || is_on));
+                    let lease = lease.filter(|_| done.postponed.is_none() && (self.limits.pulse.is_none() || is_on));
                     self.lease_until = lease.map(|lease| now + lease);
                 }
             }
