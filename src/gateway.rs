@@ -6,7 +6,7 @@
 //! goes on untouched.
 
 mod announce;
-mod parts;
+mod core_tasks;
 mod plans;
 mod replan;
 mod request_task;
@@ -30,7 +30,7 @@ use crate::commands;
 use crate::config::Config;
 use crate::curves::Curves;
 use crate::deadlines::{self, Deadlines};
-use crate::gateway::parts::{CommandChannels, RecorderChannels};
+use crate::gateway::core_tasks::{CommandChannels, RecorderChannels};
 use crate::gateway::stall_detector::Statuses;
 use crate::health::{Liveness, SensorTallies, Sources};
 use crate::history::History;
@@ -146,16 +146,16 @@ impl Gateway {
         let (states, state_events) = mpsc::channel(recorder::STATE_CAPACITY);
         let (answers, from_commands) = mpsc::channel(recorder::ANSWER_CAPACITY);
         let (incoming, from_link) = mpsc::channel(commands::COMMAND_CAPACITY);
-        let context = parts::context(run, &spool, events, states);
+        let context = core_tasks::context(run, &spool, events, states);
         context.signals.arrange(plans::signal_sources(&config));
         let latest = Latest::default();
-        let variables = parts::variables(&config, &context, &spool, &latest);
+        let variables = core_tasks::variables(&config, &context, &spool, &latest);
         plans::arrange(&context.interlocks, &config);
         let mut tallies = SensorTallies::new();
         let workers = start_workers(&config, &mut tallies, &context)?;
         let (roster, shared) = watch::channel(Arc::new(plans::roster(&config, &workers, &tallies)));
         let link_channels = LinkChannels::new(&config, spool, latest, incoming);
-        let sources = parts::sources(run, started, &shared, &link_channels, &context);
+        let sources = core_tasks::sources(run, started, &shared, &link_channels, &context);
         let (history, curves) = (History::default(), Curves::default());
         let (to_requests, requested) = mpsc::channel(REQUEST_CAPACITY);
         let requests = request_task::RequestTask::start(&config, shared, requested, &history, answers.clone());
@@ -167,9 +167,9 @@ impl Gateway {
             history.clone(),
             curves.clone(),
         );
-        let shown = parts::shown(&sources, &views, &curves, &variables, &link_channels);
+        let shown = core_tasks::shown(&sources, &views, &curves, &variables, &link_channels);
         let channels = CommandChannels { from_link, to_requests, answers };
-        let (commands, rules) = parts::commands_and_rules(&config, &shown, &context, &link_channels, channels);
+        let (commands, rules) = core_tasks::commands_and_rules(&config, &shown, &context, &link_channels, channels);
         let (liveness, protected) = (shown.liveness.clone(), shown.protected.clone());
         let servers = server_tasks::ServerTasks::start(&config, shown);
         link_channels.latest.set(config.topics.devices(), plans::devices(&config));

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::commands::Switch;
 use crate::config::Config;
 use crate::gateway::LinkChannels;
-use crate::http::Parts;
+use crate::http::HttpResources;
 use crate::metrics::Metrics;
 use crate::rules::{RuleSet, Rules};
 use crate::worker::Context;
@@ -28,7 +28,7 @@ fn rule_set(config: &Config) -> Arc<RuleSet> {
 impl RuleTask {
     pub(super) fn start(
         config: &Config,
-        shown: &Parts,
+        shown: &HttpResources,
         context: &Context,
         link_channels: &LinkChannels,
         switches: mpsc::Receiver<Switch>,

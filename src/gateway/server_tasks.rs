@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::curves::Curves;
-use crate::http::{self, Http, Parts};
+use crate::http::{self, Http, HttpResources};
 use crate::log_lines;
 use crate::metrics::textfile;
 use fieldgate_link::secrets;
@@ -21,13 +21,13 @@ pub(super) struct ServerTasks {
 }
 
 impl ServerTasks {
-    pub(super) fn start(config: &Config, parts: Parts) -> Self {
+    pub(super) fn start(config: &Config, resources: HttpResources) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (http, http_settings) = watch::channel(None);
         let (textfile, textfile_settings) = watch::channel(config.metrics.clone());
-        let (metrics, curves) = (parts.metrics.clone(), parts.curves.clone());
+        let (metrics, curves) = (resources.metrics.clone(), resources.curves.clone());
         let credentials = secrets::credentials_folder();
-        let server = Http { settings: http_settings, parts, credentials, stop: stopped.clone() };
+        let server = Http { settings: http_settings, resources, credentials, stop: stopped.clone() };
         let writer = textfile::run(textfile_settings, metrics, stopped);
         let (page, metrics_file) = (tokio::spawn(server.run()), tokio::spawn(writer));
         let tasks = Self { page, metrics_file, http, textfile, curves, stop };

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::deadlines;
 use crate::http::access::Refused;
-use crate::http::{BODY_WITHIN, MAX_BODY, Parts};
+use crate::http::{BODY_WITHIN, HttpResources, MAX_BODY};
 use fieldgate_link::Incoming;
 use fieldgate_model::payload::decode_command;
 use fieldgate_model::{Name, Outcome, Reason, RecipientKind, ReplyStatus};
@@ -28,7 +28,7 @@ pub(super) fn recipient(folder: &str) -> Option<RecipientKind> {
 
 /// Carries out the command in `body`; the status and the reply.
 pub(super) async fn command(
-    parts: &Parts,
+    resources: &HttpResources,
     kind: RecipientKind,
     name: &str,
     body: Body,
@@ -36,7 +36,7 @@ pub(super) async fn command(
     let malformed = |reason: &str| Refused::new(StatusCode::BAD_REQUEST, reason);
     let name = Name::new(name).map_err(|_| Refused::new(StatusCode::NOT_FOUND, "this is no name"))?;
     let topic = {
-        let roster = parts.metrics.sources.roster.borrow();
+        let roster = resources.metrics.sources.roster.borrow();
         match kind {
             RecipientKind::Variable => roster.topics.set_variable(&name),
             RecipientKind::Rule => roster.topics.set_rule(&name),
@@ -44,10 +44,10 @@ pub(super) async fn command(
         }
     };
     let payload = with_id(&read(body).await?).ok_or_else(|| malformed("the body must be a JSON object"))?;
-    let mut requester = parts.requesters.wait();
+    let mut requester = resources.requesters.wait();
     let message = Incoming { topic, payload, retain: false, stale: false, response: Some(requester.target()) };
     let busy = |reason: &str| Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason);
-    parts.commands.try_send(message).map_err(|_| busy("too many commands wait"))?;
+    resources.commands.try_send(message).map_err(|_| busy("too many commands wait"))?;
     match timeout(deadlines::PAGE_ANSWER, requester.answer()).await {
         Ok(Some(reply)) => Ok((status_code(reply.status), reply.payload.into())),
         _ => Err(busy("the command was not answered in time; it may still be carried out")),

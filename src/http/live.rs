@@ -13,7 +13,7 @@ use hyper::body::Bytes;
 use serde_json::Value as Json;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::http::Parts;
+use crate::http::HttpResources;
 use crate::http::state::Snapshot;
 use fieldgate_clock as clock;
 
@@ -60,9 +60,13 @@ impl Live {
     }
 
     /// A new reader's stream; nothing when there are too many.
-    pub(super) fn read(&self, parts: &Parts, control: bool) -> Option<impl Stream<Item = Bytes> + Send + use<>> {
+    pub(super) fn read(
+        &self,
+        resources: &HttpResources,
+        control: bool,
+    ) -> Option<impl Stream<Item = Bytes> + Send + use<>> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(self.begin(place, Snapshot::of(parts, control), control))
+        Some(self.begin(place, Snapshot::of(resources, control), control))
     }
 
     /// The stream of a reader that has this place, from what is there now.
@@ -88,9 +92,9 @@ impl Live {
     }
 
     /// Looks, and sends what has changed since the last time.
-    pub(super) fn publish(&self, parts: &Parts) {
+    pub(super) fn publish(&self, resources: &HttpResources) {
         let control = self.sent().control;
-        self.send(Snapshot::of(parts, control));
+        self.send(Snapshot::of(resources, control));
     }
 
     /// Sends what of this is not as it was.

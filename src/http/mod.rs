@@ -86,7 +86,7 @@ pub struct Settings {
 
 /// What is shown, and where commands go.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct HttpResources {
     /// The gateway's numbers, readings and states.
     pub metrics: Metrics,
     /// The measurements of the last hour, for the page's curves.
@@ -108,7 +108,7 @@ pub struct Http {
     /// What is in force; a reload replaces it. Nothing: nobody listens.
     pub settings: watch::Receiver<Option<Settings>>,
     /// What the page and metrics show, and where commands go.
-    pub parts: Parts,
+    pub resources: HttpResources,
     /// Where systemd puts credentials.
     pub credentials: Option<std::path::PathBuf>,
     /// Becomes true when the task is to end.
@@ -117,7 +117,7 @@ pub struct Http {
 
 /// What all connections share while one configuration is in force.
 pub(crate) struct Site {
-    parts: Parts,
+    resources: HttpResources,
     access: Access,
     live: Live,
     cached: cached::Cached,
@@ -130,7 +130,7 @@ impl Http {
             let settings = self.settings.borrow_and_update().clone();
             let serving = async {
                 match &settings {
-                    Some(settings) => serve(settings, &self.parts, self.credentials.as_deref()).await,
+                    Some(settings) => serve(settings, &self.resources, self.credentials.as_deref()).await,
                     None => std::future::pending().await,
                 }
             };
@@ -144,7 +144,7 @@ impl Http {
     }
 }
 
-async fn serve(settings: &Settings, parts: &Parts, credentials: Option<&std::path::Path>) {
+async fn serve(settings: &Settings, resources: &HttpResources, credentials: Option<&std::path::Path>) {
     let password = match settings.password.as_ref().map(|source| secrets::password(source, credentials)) {
         None => None,
         Some(Ok(password)) => Some(password),
@@ -157,7 +157,7 @@ async fn serve(settings: &Settings, parts: &Parts, credentials: Option<&std::pat
     let listener = listen(settings.listen).await;
     let access = Access::new(settings, password);
     let live = Live::new(MAX_STREAMS);
-    let site = Arc::new(Site { parts: parts.clone(), access, live, cached: cached::Cached::default() });
+    let site = Arc::new(Site { resources: resources.clone(), access, live, cached: cached::Cached::default() });
     let mut connections = JoinSet::new();
     let mut tick = clock::interval(live::EVERY);
     let mut not_before = None;
@@ -178,7 +178,7 @@ async fn serve(settings: &Settings, parts: &Parts, credentials: Option<&std::pat
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             // What follows is asked again whether anybody reads.
             () = site.live.joined() => {}
-            _ = tick.tick(), if site.live.has_readers() => site.live.publish(&site.parts),
+            _ = tick.tick(), if site.live.has_readers() => site.live.publish(&site.resources),
         }
     }
 }

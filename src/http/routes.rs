@@ -53,9 +53,9 @@ static SHOWN: &[(&str, Show)] = &[
     ("/", |_| Ok(the_page())),
     ("/index.html", |_| Ok(the_page())),
     ("/api/state", state),
-    ("/api/history", |asked| asked.cached(What::History, JSON, || history(&asked.site.parts.curves))),
+    ("/api/history", |asked| asked.cached(What::History, JSON, || history(&asked.site.resources.curves))),
     ("/api/events", events),
-    ("/healthz", |asked| Ok(health(asked.site.parts.liveness.stalled()))),
+    ("/healthz", |asked| Ok(health(asked.site.resources.liveness.stalled()))),
     ("/metrics", metrics),
 ];
 
@@ -95,7 +95,7 @@ async fn change(path: &str, body: Body, site: &Site) -> Result<Answer, Refused> 
         let unchangeable = || Refused::new(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here");
         return Err(shown(path).map_or_else(nothing_there, |_| unchangeable()));
     };
-    let (status, reply) = control::command(&site.parts, kind, name, body).await?;
+    let (status, reply) = control::command(&site.resources, kind, name, body).await?;
     let mut answer = full(JSON, reply);
     *answer.status_mut() = status;
     Ok(answer)
@@ -132,13 +132,13 @@ fn the_page() -> Answer {
 
 fn state(asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
     let site = asked.site;
-    asked.cached(What::State, JSON, || Snapshot::of(&site.parts, site.access.control).whole().to_string())
+    asked.cached(What::State, JSON, || Snapshot::of(&site.resources, site.access.control).whole().to_string())
 }
 
 fn metrics(asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
     let form = Form::wanted(asked.accept);
     let what = if form == Form::OpenMetrics { What::OpenMetrics } else { What::Text };
-    asked.cached(what, form.content_type(), || asked.site.parts.metrics.render(form))
+    asked.cached(what, form.content_type(), || asked.site.resources.metrics.render(form))
 }
 
 fn events(asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
@@ -146,7 +146,7 @@ fn events(asked: &ShownRequest<'_>) -> Result<Answer, Refused> {
         return Ok(empty("text/event-stream"));
     }
     let site = asked.site;
-    let stream = site.live.read(&site.parts, site.access.control).ok_or_else(|| Refused {
+    let stream = site.live.read(&site.resources, site.access.control).ok_or_else(|| Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,
         reason: "too many pages are open".into(),
         wait: Some(std::time::Duration::from_secs(10)),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::http::Parts;
+use crate::http::HttpResources;
 use crate::log_lines::{self, Line};
 use crate::roster::{Inventory, Roster};
 use crate::variables::VariableView;
@@ -57,8 +57,8 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// As of now; `control`: whether commands are taken.
-    pub(super) fn of(parts: &Parts, control: bool) -> Self {
-        let (sources, mut view, now) = (&parts.metrics.sources, parts.metrics.views.current(), clock::now());
+    pub(super) fn of(resources: &HttpResources, control: bool) -> Self {
+        let (sources, mut view, now) = (&resources.metrics.sources, resources.metrics.views.current(), clock::now());
         let roster: Arc<Roster> = sources.roster.borrow().clone();
         let inventory = Arc::clone(&roster.inventory);
         let sensors = inventory.sensors.iter().enumerate().map(|(place, (settings, _))| {
@@ -67,10 +67,10 @@ impl Snapshot {
         });
         let sensors = sensors.collect();
         let outputs = inventory.outputs.iter().map(|settings| {
-            let protected_by = parts.protected.by(&settings.name);
+            let protected_by = resources.protected.by(&settings.name);
             (settings.name.clone(), output(settings, &view, protected_by.as_ref()))
         });
-        let variables = parts.variables.views().into_iter().map(|shown| (shown.name.clone(), variable(&shown)));
+        let variables = resources.variables.views().into_iter().map(|shown| (shown.name.clone(), variable(&shown)));
         let (link, stats) = (sources.link.borrow().clone(), sources.spool.stats());
         let alarms = alarms(&link, &stats, (&sources.buses.list(), &sources.rules.list()));
         let wholes = [

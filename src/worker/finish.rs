@@ -1,8 +1,8 @@
 //! The end of a thread, and of outputs that leave the configuration.
 //!
 //! A bus that fails slowly must not use up the time for stopping: outputs that work are made safe first, and when one fails
-//! slowly the others in the same domain are not tried. After [`deadlines::GIVE_UP_OUTPUTS`] all that has not been tried is given up. Each output
-//! that is not safe is named in the log; `fieldgate safe-state`, which systemd calls at the end, tries once more.
+//! slowly the others in the same domain are not tried. After [`deadlines::GIVE_UP_OUTPUTS`] all that has not been tried is given up.
+//! Each output that is not safe is named in the log; `fieldgate safe-state`, which systemd calls at the end, tries once more.
 
 use std::collections::BTreeSet;
 

@@ -67,9 +67,9 @@ pub struct BusSpec {
     /// the file itself.
     pub used_by: fn(root: &Path, file: &Path) -> Option<String>,
     /// The keys that drive outputs, as the table of outputs keeps them for a later version.
-    pub keep: fn(&Entry) -> Map<String, Json>,
-    /// The keys from what this or an earlier version kept.
-    pub recall: fn(&'static BusSpec, &Json) -> Option<Keys>,
+    pub to_stored: fn(&Entry) -> Map<String, Json>,
+    /// The keys from what this or an earlier version stored.
+    pub from_stored: fn(&'static BusSpec, &Json) -> Option<Keys>,
     /// What stands in for it on a simulated bus beneath, if it is a chip there.
     pub chip: Option<ChipSpec>,
     /// Opens it on the bus beneath, which is the machine itself for one that is wired to the board. Called again after failures.
@@ -191,8 +191,8 @@ impl BusSpec {
         device: |_| None,
         shown_at: |entry, _, _| entry.file(),
         used_by: |_, _| None,
-        keep: |entry| entry.spec.kept(&entry.keys, |_| true),
-        recall: |spec, kept| spec.keys_of(|field| recalled(field, kept)),
+        to_stored: |entry| entry.spec.stored_keys(&entry.keys, |_| true),
+        from_stored: |spec, stored| spec.keys_of(|field| stored_value(field, stored)),
         chip: None,
         open: |_, beneath, _| Err(beneath.lacks("bus of a kind without a way to open it")),
     };
@@ -240,7 +240,7 @@ impl BusSpec {
     }
 
     /// Those of the keys that are `wanted`, as JSON.
-    pub fn kept(&self, keys: &Keys, wanted: impl Fn(&str) -> bool) -> Map<String, Json> {
+    pub fn stored_keys(&self, keys: &Keys, wanted: impl Fn(&str) -> bool) -> Map<String, Json> {
         keys.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.to_owned(), value.to_json())).collect()
     }
 
@@ -265,9 +265,9 @@ impl BusSpec {
     }
 }
 
-/// The value of a field in what was kept; `null` is none.
-fn recalled(field: &Field, kept: &Json) -> Option<Setting> {
-    Setting::from_json(&field.kind, kept.get(field.name)?)
+/// The value of a field in what was stored; `null` is none.
+fn stored_value(field: &Field, stored: &Json) -> Option<Setting> {
+    Setting::from_json(&field.kind, stored.get(field.name)?)
 }
 
 /// How to open a bus.

@@ -85,7 +85,7 @@ const fn expander(
         lines: Lines::Pins(model.pins()),
         claims,
         // What drives outputs needs neither polling nor interrupts.
-        keep: |entry| entry.spec.kept(&entry.keys, |key| key == "address"),
+        to_stored: |entry| entry.spec.stored_keys(&entry.keys, |key| key == "address"),
         chip: Some(ChipSpec::of(chip)),
         open: |entry, beneath, chips| Ok(Box::new(Expander::open(&Settings::of(entry), beneath, chips)?)),
         ..BusSpec::USUAL

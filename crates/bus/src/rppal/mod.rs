@@ -34,9 +34,9 @@ pub static I2C: BusSpec = BusSpec {
         }
     },
     device: |entry| number(&entry.keys).map(|number| Device::File(format!("/dev/i2c-{number}").into())),
-    keep: |entry| Map::from_iter(number(&entry.keys).map(|number| ("number".to_owned(), number.into()))),
-    recall: |spec, kept| {
-        let number = u8::try_from(kept["number"].as_u64()?).ok()?;
+    to_stored: |entry| Map::from_iter(number(&entry.keys).map(|number| ("number".to_owned(), number.into()))),
+    from_stored: |spec, stored| {
+        let number = u8::try_from(stored["number"].as_u64()?).ok()?;
         spec.keys_of(|_| Some(Setting::Text(format!("/dev/i2c-{number}"))))
     },
     open: |entry, _, _| {

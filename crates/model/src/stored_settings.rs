@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::{Kind, Setting};
 
 impl Setting {
-    /// The setting as JSON. Lists, tables and sections belong to sensors, which nobody keeps: they become `null`.
+    /// The setting as JSON. Lists, tables and sections belong to sensors, which nobody stores: they become `null`.
     pub fn to_json(&self) -> Json {
         match self {
             Self::Text(text) => Json::from(text.as_str()),

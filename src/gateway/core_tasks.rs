@@ -13,7 +13,7 @@ use crate::gateway::rule_task::RuleTask;
 use crate::gateway::{CommandTask, LinkChannels, LinkTask, RecorderTask, plans};
 use crate::health::{Liveness, Sources};
 use crate::history::History;
-use crate::http::Parts;
+use crate::http::HttpResources;
 use crate::metrics::Metrics;
 use crate::recorder::{self, Answer, Recorder};
 use crate::roster::{Protected, RuleAlarms, SharedRoster};
@@ -90,7 +90,7 @@ pub(super) struct CommandChannels {
 /// Starts the commands and the rules, which the commands switch and which may keep outputs from commands.
 pub(super) fn commands_and_rules(
     config: &Config,
-    shown: &Parts,
+    shown: &HttpResources,
     context: &worker::Context,
     link_channels: &LinkChannels,
     channels: CommandChannels,
@@ -109,8 +109,8 @@ pub(super) fn shown(
     curves: &Curves,
     variables: &Variables,
     link_channels: &LinkChannels,
-) -> Parts {
-    Parts {
+) -> HttpResources {
+    HttpResources {
         metrics: Metrics { sources: sources.clone(), views: views.clone() },
         curves: curves.clone(),
         variables: variables.clone(),
@@ -144,7 +144,7 @@ impl LinkChannels {
         handover: Option<link::Handover>,
     ) -> LinkTask {
         let (stop, stopped) = watch::channel(false);
-        let parts = link::LinkResources {
+        let resources = link::LinkResources {
             settings: plans::link_settings(config),
             run,
             spool: self.spool.clone(),
@@ -158,7 +158,7 @@ impl LinkChannels {
             stop: stopped,
             handover,
         };
-        LinkTask { task: tokio::spawn(link::run(parts)), stop }
+        LinkTask { task: tokio::spawn(link::run(resources)), stop }
     }
 }
 
@@ -202,7 +202,7 @@ impl RecorderTask {
 
 impl CommandTask {
     fn start(
-        shown: &Parts,
+        shown: &HttpResources,
         spool: &Spool,
         events: mpsc::Sender<worker::Event>,
         channels: CommandChannels,

@@ -1,4 +1,4 @@
-//! Buses in the table of outputs: what is kept of each, and how it is read again, perhaps by a later version.
+//! Buses in the table of outputs: what is stored of each, and how it is read again, perhaps by a later version.
 
 use serde_json::{Value as Json, json};
 
@@ -17,34 +17,34 @@ impl Settings {
     }
 
     /// From what [`Settings::to_json`] of this or an earlier version made of it.
-    pub fn from_json(kept: &Json) -> Option<Self> {
-        let name = kept["type"].as_str()?;
+    pub fn from_json(stored: &Json) -> Option<Self> {
+        let name = stored["type"].as_str()?;
         if name == "host" {
             return Some(Self::Host);
         }
-        let spec = BusSpec::find(name, kept["backend"] == "rppal")?;
+        let spec = BusSpec::find(name, stored["backend"] == "rppal")?;
         let on = match spec.on {
             Some(_) => Some(Box::new(Upstream {
-                name: Name::new(kept["on"]["name"].as_str()?).ok()?,
-                settings: Self::from_json(&kept["on"]["bus"])?,
+                name: Name::new(stored["on"]["name"].as_str()?).ok()?,
+                settings: Self::from_json(&stored["on"]["bus"])?,
             })),
             None => None,
         };
-        Some(Self::Entry(Entry { spec, keys: (spec.recall)(spec, kept)?, on, interrupt: None }))
+        Some(Self::Entry(Entry { spec, keys: (spec.from_stored)(spec, stored)?, on, interrupt: None }))
     }
 }
 
 impl Entry {
     fn to_json(&self) -> Json {
-        let mut kept = (self.spec.keep)(self);
-        kept.insert("type".into(), self.spec.name.into());
+        let mut stored = (self.spec.to_stored)(self);
+        stored.insert("type".into(), self.spec.name.into());
         if self.spec.is_by_rppal() {
-            kept.insert("backend".into(), "rppal".into());
+            stored.insert("backend".into(), "rppal".into());
         }
         if let Some(on) = &self.on {
-            kept.insert("on".into(), json!({ "name": on.name.as_str(), "bus": on.settings.to_json() }));
+            stored.insert("on".into(), json!({ "name": on.name.as_str(), "bus": on.settings.to_json() }));
         }
-        kept.into()
+        stored.into()
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
     fn what_earlier_versions_kept_is_still_understood() {
         let on = json!({ "name": "wires", "bus": { "type": "i2c", "backend": "rppal", "number": 1 } });
         let shelf = json!({ "type": "tca9548a", "on": on, "address": 0x70, "channel": 3 });
-        for kept in [
+        for stored in [
             json!({ "type": "i2c", "device": "/dev/i2c-1" }),
             json!({ "type": "gpio", "chip": "pinctrl-rp1" }),
             json!({ "type": "pwm", "chip": 2 }),
@@ -96,8 +96,8 @@ mod tests {
             json!({ "type": "sim", "state_file": "/tmp/bench.json" }),
             json!({ "type": "pcf8574", "on": { "name": "shelf", "bus": shelf }, "address": 0x20 }),
         ] {
-            let bus = Settings::from_json(&kept).unwrap_or_else(|| panic!("{kept}"));
-            assert_eq!(bus.to_json(), kept);
+            let bus = Settings::from_json(&stored).unwrap_or_else(|| panic!("{stored}"));
+            assert_eq!(bus.to_json(), stored);
         }
         let own = Settings::from_json(&json!({ "type": "sim", "state_file": null })).unwrap();
         assert_eq!(own, crate::sim::at(None));
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_no_bus() {
-        for kept in [
+        for stored in [
             json!({}),
             json!({ "type": "i2c" }),
             json!({ "type": "pwm", "chip": "0" }),
@@ -114,7 +114,7 @@ mod tests {
             json!({ "type": "tca9548a", "address": 0x70, "channel": 3 }),
             json!({ "type": "i2c", "backend": "rppal", "number": 300 }),
         ] {
-            assert_eq!(Settings::from_json(&kept), None, "{kept}");
+            assert_eq!(Settings::from_json(&stored), None, "{stored}");
         }
     }
 }
