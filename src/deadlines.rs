@@ -76,7 +76,7 @@ pub fn partner_wait(dead_time: Duration) -> Duration {
 pub struct Deadlines {
     /// All workers together, from the request to stop until their outputs are safe and their events handed over.
     pub workers: Duration,
-    /// The same for workers with outputs: behind a transfer that times out, those that do not fail are still driven.
+    /// All workers with outputs: behind a transfer that times out, those that do not fail are still driven.
     pub outputs: Duration,
     /// The whole stop, from its beginning.
     pub stop: Duration,

@@ -1,6 +1,6 @@
 //! The state of the gateway, gathered for `B/health`, for systemd's status line and for the watchdog.
 //!
-//! [`Sources`] is handed to whoever reports numbers of the gateway: health, metrics and the page. It reads what other parts leave in
+//! [`Sources`] is given to all that report numbers of the gateway: health, metrics and the page. It reads what other parts leave in
 //! memory when it is asked, and waits for nobody.
 
 use std::collections::BTreeMap;

@@ -222,7 +222,7 @@ mod tests {
         }
     }
 
-    /// The same behind an expander behind a multiplexer.
+    /// A pump on an expander behind a multiplexer.
     fn far_pump() -> SafeOutput {
         let upon = |name, settings| bus::Upstream { name: Name::new(name).unwrap(), settings };
         let address = |address| ("address", Setting::Integer(address));

@@ -40,7 +40,7 @@ pub fn run(path: &Path, json: bool) -> ExitCode {
     print(&all, json)
 }
 
-/// The spool, which nobody else may have open; nothing where there has never been one. It is not made: it would belong to whoever
+/// The spool, which nobody else may have open; nothing where there has never been one. It is not made: it would belong to the user who
 /// runs this.
 fn open(config: &Config) -> Result<Option<(Spool, SpoolThread)>, SpoolError> {
     if !config.spool.path.join("spool.db").exists() {

@@ -26,8 +26,8 @@ use crate::outlet::{self, Outlet};
 /// How long the end of the service waits for a reader that does not read.
 const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
-/// The same of a command that somebody waits for: its words are all that it has to give, and on a busy board its thread may have to wait
-/// for the processor.
+/// How long a command that somebody waits for waits for the reader of its words at the end: they are all that it has to give, and on a
+/// busy board its thread may have to wait for the processor.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What other crates may say unless `RUST_LOG` asks for more: their warnings repeat what our own lines explain.

@@ -208,7 +208,7 @@ async fn run_main_loop(main_loop: &mut MainLoop<'_>, signals: &mut Signals) {
                 main_loop.gateway.publish_health();
                 published = tokio::time::Instant::now();
             }
-            // One timer for all of it, and the others stay as they are: each that is set anew costs a system call.
+            // One timer for all of it, and the others stay as they are: each that is set again costs a system call.
             _ = look.tick() => {
                 clock::refresh();
                 main_loop.expire().await;

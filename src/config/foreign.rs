@@ -22,7 +22,7 @@ impl Foreign {
         Self::parsed(Source::read(path)?)
     }
 
-    /// The same of `text`, as if it stood in the file at `path`.
+    /// Reads `text`, as if it stood in the file at `path`.
     pub(crate) fn of_text(text: &str, path: &Path) -> Result<Self, ConfigError> {
         Self::parsed(Source::new(path, text))
     }

@@ -68,7 +68,7 @@ impl Device {
         (0..count).map(part).collect()
     }
 
-    /// The same without these entities.
+    /// The device without these entities.
     pub(super) fn without(&self, keys: &BTreeSet<String>) -> Self {
         let mut device = self.clone();
         device.entities.retain(|entity| !keys.contains(entity.key()));

@@ -1,7 +1,7 @@
 //! What a Home Assistant that has just started must be sent again. Pure.
 //!
 //! What is retained it gets from the broker, if that keeps anything. A reading that is not is sent once more, as it was: with its
-//! run, number and time, so that whoever counts readings sees that it is the same. What is not good any more is not sent: a sensor
+//! run, number and time, so that a consumer that counts readings sees that it is the same. What is not good any more is not sent: a sensor
 //! that is down, one that has said nothing yet, a value that would have expired. What has happened in a moment, such as a click,
 //! does not happen again.
 

@@ -1,9 +1,9 @@
 //! Home Assistant's discovery: what is announced to it so that every sensor and output appears there without anybody typing a template.
 //!
 //! [`devices`] turns the configuration into devices and their entities, pure: what a driver, a variable or a rule offers, its table
-//! says; [`Announcer`] knows what was announced, in earlier runs too, and says which payload each topic needs and when, so that what has gone disappears
-//! there as well; [`missed`] is what a Home Assistant that has just started must be sent again. Publishing is the gateway's: each
-//! payload is retained, on change and at each connect.
+//! says; [`Announcer`] knows what was announced, in earlier runs too, and says which payload each topic needs and when, so that what
+//! has gone disappears there as well; [`missed`] is what a Home Assistant that has just started must be sent again. Publishing is the
+//! gateway's: each payload is retained, on change and at each connect.
 
 mod announced;
 mod announcer;
@@ -129,7 +129,7 @@ impl Entity {
         }
     }
 
-    /// The same as the continuation of what another program announced.
+    /// The entity as the continuation of one that another program announced.
     fn going_on(mut self, origin: &Origin) -> Self {
         if let Some(unique_id) = &origin.unique_id {
             self.unique_id.clone_from(unique_id);
@@ -138,7 +138,7 @@ impl Entity {
         self
     }
 
-    /// The same with this icon.
+    /// The entity with this icon.
     fn with_icon(mut self, icon: Option<&str>) -> Self {
         if let Some(icon) = icon {
             self.config.insert("icon".into(), icon.into());

@@ -142,7 +142,7 @@ pub(super) fn entities(
 const CAUSE: &str = "{{ dict([('cause', value_json.cause), ('since', value_json.time)] \
     + ([('target', value_json.target)] if 'target' in value_json else [])) | to_json if value_json is defined else '{}' }}";
 
-/// Answers to commands that were not carried out, whoever gave them. Each other answer renders as nothing, which is no event.
+/// Answers to commands that were not carried out, no matter who gave them. Each other answer renders as nothing, which is no event.
 ///
 /// Renders as `{"event_type":"rejected","reason":"limit: …","time":"2026-01-01T12:00:00Z"}`.
 pub(super) fn refused(topics: &Topics, replies: String) -> Json {

@@ -30,7 +30,7 @@ pub(super) async fn serve(stream: TcpStream, from: IpAddr, site: Arc<Site>) {
     };
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
-    // An error is the other side's; whoever has gone needs no answer, and hyper has answered the rest.
+    // An error is the other side's; a client that has gone needs no answer, and hyper has answered the rest.
     server.serve_connection(TokioIo::new(Impatient::new(stream, TAKEN_WITHIN)), service_fn(answer)).await.ok();
 }
 

@@ -1,6 +1,6 @@
 //! The stream of what changes: one look for all readers, at most four times a second, and none while nobody reads.
 //!
-//! Each begins with everything, as it was at the last look, and is then sent what has changed since: whoever puts one upon the
+//! Each begins with everything, as it was at the last look, and is then sent what has changed since: a page that puts one upon the
 //! other has all of it. A reader that falls behind by [`MAX_BEHIND`] events is let go: it comes again and begins with everything,
 //! and nothing has to be kept for it.
 

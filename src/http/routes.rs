@@ -1,4 +1,4 @@
-//! What there is, by its path: what is shown is a line in [`SHOWN`], commands go to `control.rs`. Whoever gets here was let in by
+//! What there is, by its path: what is shown is a line in [`SHOWN`], commands go to `control.rs`. A request that gets here was let in by
 //! `access.rs`.
 
 use std::convert::Infallible;

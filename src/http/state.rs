@@ -152,7 +152,7 @@ impl Snapshot {
         }
     }
 
-    /// The same with nothing in it that is as it was, but for its name and age.
+    /// What of a sensor has changed, with its name and age.
     fn sensor_since(&self, shown: &Shown, old: &Shown) -> Json {
         match self.inventory.sensors.get(shown.place) {
             Some((settings, quantities)) => sensor_since(settings, quantities, (&shown.view, &old.view), self.boot),

@@ -21,7 +21,7 @@ impl Certificates {
         Self::with(folder, LONG, LONG, LONG)
     }
 
-    /// The same, with the days for which authority, server and client are valid.
+    /// Makes all of them, with the days for which authority, server and client are valid.
     pub fn with(folder: &Path, authority: Days, server: Days, client: Days) -> Self {
         let authority = Authority::make(folder, "ca", authority);
         let (server_cert, server_key) = authority.sign("server", LOOPBACK, server);

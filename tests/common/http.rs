@@ -35,12 +35,12 @@ rules:
   frost: { when: air.temperature < -100, set: { slow: "on" } }
 "#;
 
-/// The same with more.
+/// That configuration with more keys.
 pub fn config(http: &str) -> String {
     format!("{USUAL}{http}\n")
 }
 
-/// Whoever is on this machine may come and switch.
+/// Everybody on this machine may read and switch.
 pub const OPEN: &str = "http: { listen: 127.0.0.1:0, control: true }";
 
 /// The program with this, and its page.
@@ -71,7 +71,7 @@ impl Site {
         Self::nth(gateway, 1)
     }
 
-    /// The same after it has been served so often.
+    /// Where the page is after it has been served so often.
     pub fn nth(gateway: &Gateway, times: usize) -> Self {
         let address = wait_for("the page", SOON, || {
             let log = gateway.log();

@@ -1,5 +1,5 @@
 //! A world in which nothing is seen at once: with `FIELDGATE_LATE` set, messages and lines of the log reach a test up to so many
-//! milliseconds after they came, each topic by another time and each in its own order, and whoever waits looks later. A scripted
+//! milliseconds after they came, each topic by another time and each in its own order, and a test that waits looks later. A scripted
 //! broker stops for as long now and then.
 //!
 //! Nobody promises an order between topics, or between a topic and the log. A test that needs one passes for years on one machine
@@ -23,7 +23,7 @@ pub fn chance() -> Duration {
     most().filter(|_| fastrand::bool()).map_or(Duration::ZERO, |most| most.mul_f64(fastrand::f64()))
 }
 
-/// Whoever reads gets no turn now and then: at most half of the time, and what comes meanwhile is read at once when it goes on.
+/// A reader gets no turn now and then: at most half of the time, and what comes meanwhile is read at once when it goes on.
 #[derive(Debug, Default)]
 pub struct Stalls {
     next: Option<Instant>,

@@ -107,7 +107,7 @@ pub fn slack_between(from: Instant, to: Instant) -> Duration {
     (HANDS * latest).min(TWICE * all)
 }
 
-/// The same from a moment until now.
+/// By how much later something may have come since a moment because the machine was late.
 pub fn slack(since: Instant) -> Duration {
     slack_between(since, Instant::now())
 }
@@ -117,7 +117,7 @@ pub fn taken_since(since: Instant) -> Duration {
     taken_between(since, Instant::now())
 }
 
-/// The same between two moments.
+/// What was taken between two moments from something that goes on all the time.
 pub fn taken_between(from: Instant, to: Instant) -> Duration {
     TWICE * late_between(from, to).0
 }

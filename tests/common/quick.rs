@@ -46,7 +46,7 @@ pub fn taken(gateway: &Gateway) -> u64 {
     taken_of(gateway, "n")
 }
 
-/// The same of any sensor.
+/// The last seq of a sensor that the recorder took, by the log.
 pub fn taken_of(gateway: &Gateway, sensor: &str) -> u64 {
     let (log, reading) = (gateway.log(), format!("Reading. sensor={sensor} seq="));
     let seq = log.lines().rev().find_map(|line| line.split_once(&reading).map(|(_, seq)| seq));
@@ -68,7 +68,7 @@ pub fn received(broker: &ScriptedBroker) -> Account {
     received_of(broker, "n")
 }
 
-/// The same of any sensor.
+/// What the broker has received of a sensor.
 pub fn received_of(broker: &ScriptedBroker, sensor: &str) -> Account {
     Account::of(sensor, broker.publishes().into_iter().map(|publish| (publish.topic.clone(), publish.text())))
 }
@@ -78,7 +78,7 @@ pub fn remembering() -> (Mosquitto, Client) {
     remembering_with("")
 }
 
-/// The same, with more lines for its configuration.
+/// A broker that remembers, with more lines for its configuration, and such a subscriber.
 pub fn remembering_with(extra: &str) -> (Mosquitto, Client) {
     let extra = format!("max_queued_messages 0\n{extra}");
     let options = Options { persistence: true, extra, ..Options::default() };

@@ -57,14 +57,14 @@ impl Running {
         Self::prepared(rest, environment, |_| ())
     }
 
-    /// The same in a folder that is prepared before.
+    /// Starts it in a folder that is prepared before.
     pub fn prepared(rest: &str, environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let running = Self::untouched(rest, environment, prepare);
         running.switch_on();
         running
     }
 
-    /// The same with whatever outputs there are, none of them switched on.
+    /// Starts it with these outputs, none of them switched on.
     pub fn untouched(rest: &str, environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());

@@ -61,7 +61,7 @@ impl ScriptedBroker {
         Self::listen(ports::listen(), scripts)
     }
 
-    /// The same on the port of one that has been dropped.
+    /// Starts one on the port of another that has been dropped.
     pub fn start_on(port: u16, scripts: Vec<Script>) -> Self {
         Self::listen(ports::listen_on(port), scripts)
     }

@@ -32,7 +32,7 @@ pub fn terminal() -> (File, File) {
     (terminal, File::from(person))
 }
 
-/// The same after Ctrl-S.
+/// Both ends of a terminal whose person has pressed Ctrl-S.
 pub fn stopped_terminal() -> (File, File) {
     let (terminal, mut person) = self::terminal();
     person.write_all(b"\x13").unwrap();

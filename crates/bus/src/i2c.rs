@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_adapter_is_told_apart() {
+    fn a_file_that_is_no_adapter_is_distinguished() {
         assert_eq!(opening("/dev/null"), "cannot open i2c bus /dev/null (this is not an I²C device)");
     }
 
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_acknowledgement_is_told_apart_from_other_failures() {
+    fn a_missing_acknowledgement_is_distinguished_from_other_failures() {
         let device = Path::new("/dev/i2c-1");
         let kind = |errno: Errno| failed(device, 0x76, io::Error::from_raw_os_error(errno.raw_os_error()));
         for errno in [Errno::NXIO, Errno::REMOTEIO] {

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_spi_device_is_told_apart() {
+    fn a_file_that_is_no_spi_device_is_distinguished() {
         for path in ["/dev/null", "/dev"] {
             assert!(opening(path).contains("this is not an SPI device"), "{}", opening(path));
         }

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_port_or_not_there_is_told_with_the_remedy() {
+    fn what_is_no_port_or_not_there_is_reported_with_the_remedy() {
         assert!(refused(Path::new("/dev/null")).contains("this is not a serial port"));
         assert!(refused(Path::new("/dev/serial-no-such")).contains("enable_uart=1"));
         assert!(open_hint(Errno::ACCESS).contains("group dialout"));

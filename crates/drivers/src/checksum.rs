@@ -21,7 +21,7 @@ pub(crate) fn crc8_from(start: u8, bytes: &[u8]) -> u8 {
     })
 }
 
-/// The same with the lowest bit first and start 0, as Maxim has it for 1-Wire.
+/// CRC-8 with polynomial 0x31, the lowest bit first and start 0, as Maxim has it for 1-Wire.
 pub(crate) fn crc8_of_maxim(bytes: &[u8]) -> u8 {
     bytes
         .iter()

@@ -13,7 +13,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The same as a range, with which the formula's text can be sliced.
+    /// The span as a range, with which the formula's text can be sliced.
     pub fn bytes(self) -> Range<usize> {
         self.start..self.end
     }

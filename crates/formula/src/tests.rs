@@ -20,7 +20,7 @@ fn expr(kind: ExprKind) -> Expr {
     Expr { span: Span { start: 0, end: 0 }, kind }
 }
 
-/// The same without its places.
+/// A formula without the places in its text.
 fn placeless(from: &Expr) -> Expr {
     let boxed = |part: &Expr| Box::new(placeless(part));
     let all = |parts: &[Expr]| parts.iter().map(placeless).collect();

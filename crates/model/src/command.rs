@@ -71,7 +71,7 @@ impl Word {
 pub struct Command {
     /// What was asked for.
     pub value: CommandValue,
-    /// The same as a text, as it was written: what a variable goes by.
+    /// The value as it was written: what a variable goes by.
     pub written: String,
     /// The sender's name for this command, at most 64 characters. A repeat gets the first reply again.
     pub id: Option<String>,
@@ -232,13 +232,13 @@ pub enum RecipientKind {
 /// How the total of a sensor is distinguished from an output of the same name, in [`Recipient::as_text`]. No name has a colon in it.
 const TOTAL: &str = ":total";
 
-/// The same of a variable.
+/// How a variable is distinguished in [`Recipient::as_text`].
 const VARIABLE: &str = ":variable";
 
-/// The same of the switch of a rule.
+/// How the switch of a rule is distinguished in [`Recipient::as_text`].
 const RULE: &str = ":rule";
 
-/// The same of a request, of which nothing is kept.
+/// How a request is distinguished in [`Recipient::as_text`]; nothing is stored of one.
 const REQUEST: &str = ":request";
 
 impl Recipient {

@@ -19,7 +19,7 @@ impl Wrong {
         Self { what: what.into(), hint: hint.into() }
     }
 
-    /// The same, as that which is wrong with the value of this key.
+    /// With the key whose value is wrong, for a check that answers with both.
     pub fn at(self, key: &'static str) -> (&'static str, Self) {
         (key, self)
     }

@@ -201,7 +201,7 @@ impl Table {
         self.rules[rule].is_moment
     }
 
-    /// The same of what ends it.
+    /// Whether what ends the rule has no duration, such as a click.
     pub fn ends_by_moment(&self, rule: usize) -> bool {
         self.rules[rule].until.as_ref().is_some_and(|until| self.names_moment(until))
     }

@@ -129,7 +129,7 @@ mod tests {
         );
     }
 
-    /// The same of one that is not a single statement.
+    /// Checks the words for a formula that is not a single statement.
     #[track_caller]
     fn check_whole(formula: &str, now: &str) {
         check(formula, now, &format!("it has been so for 30 s that {now}"));

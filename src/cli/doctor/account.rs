@@ -35,7 +35,7 @@ fn judge(situation: &Situation) -> Verdict {
     Verdict::of(findings, format!("{}, {whose}", account.name))
 }
 
-/// The account of the unit, or of whoever runs this where there is none; of the system whose files are below `root`.
+/// The account of the unit, or of the user who runs this where there is none; of the system whose files are below `root`.
 pub(super) fn gather(root: &Path, unit: &UnitFacts) -> Account {
     let read = |name: &str| fs::read_to_string(root.join("etc").join(name)).unwrap_or_default();
     let (users, groups) = (Names::read(&read("passwd")), Names::read(&read("group")));

@@ -1,4 +1,4 @@
-//! All facts that the checks judge. Whoever gathers writes them, and a test can describe them.
+//! All facts that the checks judge. `gather` fills them in, and a test can describe them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

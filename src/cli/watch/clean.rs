@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 pub(super) const WORD_CHARS: usize = 40;
 pub(super) const LINE_CHARS: usize = 200;
 
-/// The same of what a broker says, with what we say of it.
+/// Characters of what a broker says, with what we say of it.
 const BROKER_CHARS: usize = 600;
 
 /// Keys of a reading that are no measurement.

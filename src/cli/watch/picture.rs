@@ -297,7 +297,7 @@ impl Picture {
         self.sensors.iter().map(line).collect()
     }
 
-    /// The same of the outputs.
+    /// A line of the table for each output.
     pub(super) fn output_lines(&self, now: Now) -> Vec<OutputLine> {
         let line = |(name, output): &(Name, Output)| OutputLine {
             name: name.to_string(),

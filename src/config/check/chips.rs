@@ -19,7 +19,7 @@ pub(super) enum Draft {
 }
 
 impl Draft {
-    /// The same of an entry whose type was guessed: it is checked further and becomes no bus.
+    /// What is left of an entry whose type was guessed: a chip, which is checked further and becomes no bus.
     pub(super) fn guessed(self) -> Option<Self> {
         match self {
             Self::Plain(_) => None,

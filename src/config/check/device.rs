@@ -16,7 +16,7 @@ pub(super) struct Device<S> {
 }
 
 impl<S> Device<S> {
-    /// The same without settings, of a device in the wrong section.
+    /// A device in the wrong section: its name, bus and claims, and no settings.
     pub(super) fn without_settings<T>(self) -> Device<T> {
         Device { name: self.name, bus: self.bus, claims: self.claims, settings: None }
     }

@@ -44,7 +44,7 @@ impl<'a> Section<'a> {
         self.entry(name)?.written.as_ref().map(|(_, node)| *node)
     }
 
-    /// The same, and what stands under the same key again.
+    /// The value as written, and what stands under the same key again.
     pub(super) fn nodes(&self, name: &str) -> Vec<&'a Node> {
         let again = self.again.iter().filter(|(key, _)| *key == name).map(|(_, node)| *node);
         self.node(name).into_iter().chain(again).collect()
@@ -163,7 +163,7 @@ impl<'a> Checker<'a> {
         self.section_beside(place, nodes, what, fields, |_| false).0
     }
 
-    /// The same of a section that has other keys too, which are handed back unchecked.
+    /// Checks a section that has other keys too, which are handed back unchecked.
     pub(super) fn section_beside(
         &mut self,
         place: &Span,

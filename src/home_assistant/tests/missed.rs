@@ -42,7 +42,7 @@ fn sent(reading: &Reading, status: Option<SensorStatus>, second: u64) -> Vec<(St
     sent_at_broker(reading, status, second, true)
 }
 
-/// The same at a broker that keeps what is retained, or does not.
+/// What is sent again at a broker that keeps what is retained, or does not.
 fn sent_at_broker(reading: &Reading, status: Option<SensorStatus>, second: u64, is_kept: bool) -> Vec<(String, Json)> {
     let (config, views) = (config(TEXT), Views::default());
     views.reading(reading);

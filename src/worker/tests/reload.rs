@@ -221,7 +221,6 @@ async fn another_interval_and_another_report_are_in_force_after_a_reload() {
     while bench.reading("n").await.seq <= seq {}
 }
 
-/// As above, for a sensor that a reload brings.
 #[tokio::test]
 async fn the_pin_of_a_sensor_that_comes_with_a_reload_is_released_too() {
     let relay = ActuatorSettings {

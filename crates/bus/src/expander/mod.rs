@@ -1,7 +1,7 @@
 //! The pins of an I²C expander as GPIO lines: PCF8574(A) and MCP23008/MCP23017.
 //!
 //! Promises: an output is driven to its first value before it becomes an output; writing one pin leaves its neighbours as
-//! they are in the chip, whoever set them, so that a second process may make an output safe; what the pins do outlives the
+//! they are in the chip, no matter which process set them, so that a second process may make an output safe; what the pins do outlives the
 //! program, for the chip holds it. Inputs are reported by the chip's interrupt line with the kernel's time where one is
 //! wired, else they are looked at every [`LOOK_EVERY`]; debouncing is done here.
 //!
@@ -125,7 +125,7 @@ pub static INTERRUPT_KEYS: &[Field] = &[
 pub enum Model {
     /// Eight quasi-bidirectional pins at 0x20 to 0x27.
     Pcf8574,
-    /// The same at 0x38 to 0x3f.
+    /// Eight quasi-bidirectional pins at 0x38 to 0x3f.
     Pcf8574a,
     /// Eight pins with direction registers at 0x20 to 0x27.
     Mcp23008,

@@ -98,7 +98,7 @@ fn inputs_of_a_pcf8574_stay_released_whoever_writes_and_whatever_they_read() {
 }
 
 #[test]
-fn a_load_that_pulls_a_high_output_down_is_told_and_is_no_loss() {
+fn a_load_that_pulls_a_high_output_down_is_reported_and_is_no_loss() {
     let rig = ExpanderRig::new(Model::Pcf8574);
     let mut bus = rig.open();
     let mut relay = bus.output(&output("P0", true)).unwrap();

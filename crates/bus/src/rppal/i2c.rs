@@ -61,7 +61,7 @@ struct Pi {
 }
 
 impl Wire for Pi {
-    /// rppal takes an address from whoever has it (it calls `I2C_SLAVE` what the kernel calls `I2C_SLAVE_FORCE`, and the other
+    /// rppal takes an address from any driver that has it (it calls `I2C_SLAVE` what the kernel calls `I2C_SLAVE_FORCE`, and the other
     /// way round), so the kernel is asked first.
     fn select(&mut self, address: u8) -> Result<(), Error> {
         if !self.free.contains(&address) {

@@ -109,7 +109,7 @@ impl ChipSlot {
         true
     }
 
-    /// The same chip in the same surroundings, with the registers that it has after power-on.
+    /// Gives the chip the registers that it has after power-on; what it measures stays as it is.
     fn power_on(&mut self) {
         let mut fresh = (self.spec.make)();
         for (name, value) in self.chip.world() {

@@ -187,7 +187,7 @@ fn an_empty_file_made_beforehand_is_filled() {
 }
 
 #[test]
-fn a_chip_is_told_in_the_file_and_changed_from_there() {
+fn a_chip_is_shown_in_the_file_and_changed_from_there() {
     let rig = SimRig::new();
     rig.write(&json!({"chips": {"72": {"temperature": 25}}}));
     let mut bus = rig.open();

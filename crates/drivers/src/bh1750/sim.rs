@@ -13,7 +13,7 @@ const DEFAULT_TIME: u8 = 69;
 /// What the chip measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Nothing until it is told to.
+    /// Nothing until it gets the order.
     Idle,
     /// Again and again, with this resolution.
     Continuous(Resolution),

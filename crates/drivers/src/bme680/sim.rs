@@ -44,7 +44,7 @@ const CALIBRATION: [(usize, &[u8]); 3] = [
     (0xE1, &[0x3D, 0xD1, 0x37, 0x00, 0x2D, 0x14, 0x78, 0x9C, 0x56, 0x65, 0x7C, 0xDC, 0xBB, 0x12]),
     (0x00, &[0x1E, 0xAA, 0x16, 0xCE, 0x03]),
 ];
-/// The same as numbers.
+/// The calibration above as numbers: temperature, pressure, humidity.
 const T: [i64; 3] = [25_942, 26_664, 3];
 const P: [i64; 10] = [37_439, -10_316, 88, 10_477, -308, 30, 62, -5160, -1568, 30];
 const H: [i64; 7] = [881, 989, 0, 45, 20, 120, -100];

@@ -32,7 +32,7 @@ const HUMIDITY_READY: u8 = 0x02;
 /// Two humidities in percent and what the converter says there; it falls while the humidity rises, as in most chips. They are
 /// whole numbers, and so are the temperatures, because drivers are about that cut off the halves and eighths.
 const HUMIDITY: [(f64, i16); 2] = [(30.0, -8), (72.0, -12_287)];
-/// The same in degrees, 64 steps each.
+/// Two temperatures in degrees, 64 steps each, and what the converter says there.
 const TEMPERATURE: [(f64, i16); 2] = [(20.0, 12), (40.0, 1292)];
 /// The bits above those of the two temperatures are reserved, and need not be zero.
 const RESERVED: u8 = 0xC0;

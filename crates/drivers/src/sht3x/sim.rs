@@ -7,7 +7,7 @@ use fieldgate_bus::sim::chips::{Chip, Fault, World, fill};
 
 /// Single shot without clock stretching: high, medium, low repeatability (table 9).
 const SINGLE_SHOT: [u16; 3] = [0x2400, 0x240B, 0x2416];
-/// The same with clock stretching.
+/// Single shot with clock stretching: high, medium, low repeatability (table 9).
 const SINGLE_SHOT_STRETCHED: [u16; 3] = [0x2C06, 0x2C0D, 0x2C10];
 const FETCH: u16 = 0xE000;
 const BREAK: u16 = 0x3093;

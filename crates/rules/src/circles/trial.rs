@@ -125,7 +125,7 @@ impl Table {
             .any(|signal| self.is_state(signal, output) && self.signals[signal].rules.contains(&rule))
     }
 
-    /// The same table with some of its rules.
+    /// A table with some of the rules of this one.
     fn with_rules(&self, kept: &[usize]) -> Self {
         let mut table = self.clone();
         table.rules = kept.iter().map(|rule| self.rules[*rule].clone()).collect();

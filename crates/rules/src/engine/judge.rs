@@ -162,7 +162,7 @@ impl Engine {
         }
     }
 
-    /// Ends a rule that may be active; its outputs go to whoever wants them.
+    /// Ends a rule that may be active; its outputs go to the next rule that wants them.
     pub(super) fn end(&mut self, rule: usize, at: Duration, why: End, orders: &mut Vec<Order>) {
         let progress = &mut self.rules[rule];
         (progress.holds_since, progress.ends_since, progress.unknown_since) = (None, None, None);

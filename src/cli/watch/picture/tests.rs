@@ -75,7 +75,7 @@ fn an_age_is_that_of_the_arrival_or_by_the_clock_of_what_was_retained() {
 }
 
 #[test]
-fn states_statuses_health_and_losses_are_told_once() {
+fn states_statuses_health_and_losses_are_reported_once() {
     let mut picture = picture();
     let mut take = |topic: &str, payload: &str| {
         let line = picture.take(&format!("f/shed/{topic}"), payload.as_bytes(), false, now(1))?;
