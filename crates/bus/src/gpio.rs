@@ -30,7 +30,7 @@ use fieldgate_model::field::format_duration;
 use fieldgate_model::{Field, Kind, Need, Wrong};
 
 /// What the kernel shows as the user of our lines.
-pub const CONSUMER: &str = "fieldgate";
+const CONSUMER: &str = "fieldgate";
 
 /// Edges taken at once.
 const MAX_EDGES: usize = 64;
@@ -61,7 +61,7 @@ lines have names (`gpioinfo` lists them) and numbers; the chip is named by its p
     example: "header: { type: gpio, chip: /dev/gpiochip0 }",
     offers: &[BusNeed::Gpio],
     lines: Lines::Board(|keys| header::is_header(keys.text("chip"))),
-    shows_users: true,
+    shown_as_user: Some(CONSUMER),
     releases_lines: true,
     wrong: neither_device_nor_label,
     device: |entry| Some(Device::File(Path::new("/dev").join(entry.keys.text("chip")))),

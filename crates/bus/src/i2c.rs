@@ -31,6 +31,7 @@ on a Raspberry Pi `dtparam=i2c_arm=on` in config.txt makes `/dev/i2c-1`; the use
     offers: &[BusNeed::I2c],
     switched_on_by: "dtparam=i2c_arm=on",
     module: "i2c-dev",
+    hardware_at: |file| Some(Path::new("/sys/bus/i2c/devices").join(file.file_name()?)),
     device: |entry| Some(Device::File(entry.keys.text("device").into())),
     open: |entry, _, _| Ok(Box::new(LinuxI2c::open(Path::new(entry.keys.text("device")))?)),
     ..BusSpec::USUAL

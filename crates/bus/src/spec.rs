@@ -41,8 +41,10 @@ pub struct BusSpec {
     pub switched_on_by: &'static str,
     /// The kernel's module that makes its device files, where it may be missing although the hardware is switched on.
     pub module: &'static str,
-    /// Whether the kernel says of each of its lines which program uses it.
-    pub shows_users: bool,
+    /// What the kernel shows of the hardware behind this device file, with its module or without; `None` of a kind without a module.
+    pub hardware_at: fn(file: &Path) -> Option<PathBuf>,
+    /// As which user the kernel shows this program where it uses a line; `None` of a kind whose lines have no users that are shown.
+    pub shown_as_user: Option<&'static str>,
     /// Whether nothing keeps its lines as they were driven when the program has ended.
     pub releases_lines: bool,
     /// The key of a driver that says where PWM comes out, where only one of `channel` and `line` can.
@@ -180,7 +182,8 @@ impl BusSpec {
         lines: Lines::Unknown,
         switched_on_by: "",
         module: "",
-        shows_users: false,
+        hardware_at: |_| None,
+        shown_as_user: None,
         releases_lines: false,
         pwm_place: None,
         is_channel: false,
@@ -370,6 +373,9 @@ mod tests {
             assert!(!spec.offers.is_empty() && spec.offers.iter().all(|need| spec.suits(*need)), "{name}");
             assert!(spec.on.is_none_or(|need| need.usual().is_some()), "{name}");
             assert!(!spec.fields.iter().any(|field| ["type", "backend"].contains(&field.name)), "{name}");
+            // A missing module is reported only where the hardware is shown.
+            let hardware = (spec.hardware_at)(Path::new("/dev/any-1"));
+            assert_eq!(hardware.is_some(), !spec.module.is_empty(), "{name}");
         }
         let twice = |at: usize| BUSES[..at].iter().any(|other| other.name == BUSES[at].name);
         assert!(!(0..BUSES.len()).any(twice), "each kind stands once in the table");

@@ -11,7 +11,7 @@ use crate::cli::doctor::situation::{Account, Board, Bound, BusFacts, LineInUse, 
 use crate::config::Config;
 use fieldgate_bus::survey::gpio::{self, GpioChip};
 use fieldgate_bus::survey::i2c::binder;
-use fieldgate_bus::{self as bus, Claim, Entry, Files};
+use fieldgate_bus::{Claim, Entry, Files};
 use fieldgate_model::describe_error;
 
 /// Whether every bus is there and may be used.
@@ -167,14 +167,12 @@ pub(super) fn gather(config: &Config, files: &dyn Files, root: &Path, board: &Bo
         let path = (entry.spec.shown_at)(entry, files, root)?;
         let found = fs::metadata(below(root, &path)).ok();
         let rights = found.as_ref().map(rights);
-        let adapter = format!("/sys/bus/i2c/devices/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        let has_hardware = (entry.spec.hardware_at)(&path).is_some_and(|shown| below(root, &shown).exists());
         Some(BusFacts {
             name: ToString::to_string(name),
             spec: entry.spec,
             group: rights.and_then(|rights| account::group_name(root, rights.gid)),
-            lacks_module: rights.is_none()
-                && !entry.spec.module.is_empty()
-                && below(root, Path::new(&adapter)).exists(),
+            lacks_module: rights.is_none() && has_hardware,
             is_written: is_written(&config_txt, entry.spec.switched_on_by),
             in_use: (entry.spec.used_by)(root, &below(root, &path)),
             rights,
@@ -227,7 +225,8 @@ pub(super) fn bound(config: &Config, files: &dyn Files) -> Vec<Bound> {
 /// # Errors
 /// No chip may be opened; in words.
 pub(super) fn lines_in_use(config: &Config) -> Result<Vec<LineInUse>, String> {
-    let is_line = |(_, entry, claim): &(String, &Entry, Claim)| entry.spec.shows_users && claim.line().is_some();
+    let is_line =
+        |(_, entry, claim): &(String, &Entry, Claim)| entry.spec.shown_as_user.is_some() && claim.line().is_some();
     let claimed: Vec<_> = claims(config).filter(is_line).collect();
     // Without one, no chip is opened.
     let chips = if claimed.is_empty() { Ok(Vec::new()) } else { gpio::chips() };
@@ -241,7 +240,7 @@ fn in_use(chips: &[GpioChip], device: String, entry: &Entry, claim: Claim) -> Op
     let chip = chips.iter().find(|chip| chip.path == path || Path::new("/dev").join(&chip.label) == path)?;
     let by_name = chip.lines.iter().find(|found| found.name == line);
     let found = by_name.or_else(|| chip.lines.get(line.parse::<usize>().ok()?))?;
-    let holder = found.holder.clone().filter(|holder| holder != bus::gpio::CONSUMER)?;
+    let holder = found.holder.clone().filter(|holder| Some(holder.as_str()) != entry.spec.shown_as_user)?;
     Some(LineInUse { device, line, chip: chip.path.clone(), holder })
 }
 
