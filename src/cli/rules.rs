@@ -17,7 +17,7 @@ use crate::cli::rules::recorded::{Recorded, read_line};
 use crate::cli::rules::replay::Replay;
 use crate::cli::{self, fail, refuse};
 use crate::config::{self, Config};
-use fieldgate_bus::signals::SignalKind as StoredKind;
+use fieldgate_bus::signals::SourceKind;
 use fieldgate_clock::{self as clock, Zone};
 use fieldgate_drivers::formula;
 use fieldgate_formula as language;
@@ -86,15 +86,15 @@ fn describe(config: &Config, name: &language::Name) -> Option<SignalKind> {
         language::Name::Member { owner, member } => (owner, member),
         language::Name::Variable(name) => {
             let variable = config.variables.iter().find(|variable| variable.name.as_str() == name)?;
-            return Some(SignalKind::Continuous(formula::kind_of(&StoredKind::Variable(variable.kind.clone()))));
+            return Some(SignalKind::Continuous(formula::kind_of(&SourceKind::Variable(variable.kind.clone()))));
         }
     };
     if let Some(sensor) = config.sensors.iter().find(|sensor| sensor.name.as_str() == owner) {
         let quantity = sensor.filtered().into_iter().find(|quantity| quantity.name == *member)?;
         let is_moment = quantity.form == Form::Word;
-        let kind = formula::kind_of(&StoredKind::Measured(quantity));
+        let kind = formula::kind_of(&SourceKind::Measured(quantity));
         return Some(if is_moment { SignalKind::Moment } else { SignalKind::Continuous(kind) });
     }
     let output = config.actuators.iter().find(|output| output.name.as_str() == owner)?;
-    Some(SignalKind::Continuous(formula::kind_of(&StoredKind::Output(output.kind))))
+    Some(SignalKind::Continuous(formula::kind_of(&SourceKind::Output(output.kind))))
 }

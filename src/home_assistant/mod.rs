@@ -28,7 +28,7 @@ pub use announced::{Announced, Messages, Update};
 pub use announcer::{Announcer, Due};
 pub use device::Device;
 pub use missed::missed;
-pub use output::Kind;
+pub use output::EntityKind;
 pub use own::is_reserved_option;
 
 /// `home_assistant:`, and what sensors, outputs, variables and rules say under the same key.
@@ -66,7 +66,7 @@ pub struct Overrides {
     /// The icon of the entity itself, where it is not that of its class.
     pub icon: Option<String>,
     /// As what an output appears; the usual kind if nothing is said.
-    pub kind: Option<Kind>,
+    pub kind: Option<EntityKind>,
     /// What an output was before.
     pub origin: Origin,
     /// What is said of single measurements.
@@ -218,7 +218,7 @@ pub(crate) fn platform_of(topic: &str) -> Option<&str> {
     let is_topic = levels.iter().all(is_good) && levels.last() == Some(&"config");
     let (first, second) = (levels.len().checked_sub(4), levels.len().checked_sub(3));
     let mut places = [first, second].into_iter().flatten().filter(|place| *place > 0).map(|place| levels[place]);
-    let is_platform = |level: &&str| Kind::named(level).is_some() || sensor::is_platform(level);
+    let is_platform = |level: &&str| EntityKind::named(level).is_some() || sensor::is_platform(level);
     places.find(is_platform).filter(|_| is_topic)
 }
 

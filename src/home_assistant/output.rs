@@ -16,7 +16,7 @@ use fieldgate_model::topic::Topics;
 
 /// As what an output can appear: a platform of Home Assistant's MQTT integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntityKind {
     /// A switch, on and off.
     Switch,
     /// On and off, or brightness.
@@ -38,19 +38,19 @@ pub enum Kind {
 }
 
 /// Every kind, with its platform there, which is also the word in the configuration.
-const KINDS: [(Kind, &str); 9] = [
-    (Kind::Switch, "switch"),
-    (Kind::Light, "light"),
-    (Kind::Fan, "fan"),
-    (Kind::Valve, "valve"),
-    (Kind::Siren, "siren"),
-    (Kind::Lock, "lock"),
-    (Kind::Number, "number"),
-    (Kind::Button, "button"),
-    (Kind::Cover, "cover"),
+const KINDS: [(EntityKind, &str); 9] = [
+    (EntityKind::Switch, "switch"),
+    (EntityKind::Light, "light"),
+    (EntityKind::Fan, "fan"),
+    (EntityKind::Valve, "valve"),
+    (EntityKind::Siren, "siren"),
+    (EntityKind::Lock, "lock"),
+    (EntityKind::Number, "number"),
+    (EntityKind::Button, "button"),
+    (EntityKind::Cover, "cover"),
 ];
 
-impl Kind {
+impl EntityKind {
     /// The names of all kinds.
     pub const NAMES: &'static [&'static str] = &{
         let mut names = [""; KINDS.len()];
@@ -96,11 +96,11 @@ pub(super) fn entities(
     if own.is_hidden {
         return Vec::new();
     }
-    let kind = own.kind.unwrap_or(Kind::fitting(output.kind)[0]);
+    let kind = own.kind.unwrap_or(EntityKind::fitting(output.kind)[0]);
     let mut config = match (output.kind, kind) {
-        (OutputKind::Percent, Kind::Light) => dimmer(),
-        (OutputKind::Percent, Kind::Fan) => speed(topics, output),
-        (OutputKind::Percent, Kind::Valve) => json!({
+        (OutputKind::Percent, EntityKind::Light) => dimmer(),
+        (OutputKind::Percent, EntityKind::Fan) => speed(topics, output),
+        (OutputKind::Percent, EntityKind::Valve) => json!({
             "reports_position": true,
             "command_template": command("{{ value }}"),
             "value_template": state("({'position': value_json.value} | to_json)"),
@@ -112,7 +112,7 @@ pub(super) fn entities(
         (OutputKind::Switch, kind) => on_or_off(kind),
     };
     config["command_topic"] = topics.set(&output.name).into();
-    if kind != Kind::Button {
+    if kind != EntityKind::Button {
         config["state_topic"] = topics.state(&output.name).into();
     }
     config["json_attributes_topic"] = topics.state(&output.name).into();
@@ -172,28 +172,30 @@ fn calibrate(topics: &Topics, output: &ActuatorSettings) -> Json {
 /// An output that is on or off, as each kind that it can be.
 ///
 /// Of `{"value":"on",…}` the state renders as `on`; a command as [`command`] says, with the word that is its payload here.
-fn on_or_off(kind: Kind) -> Json {
+fn on_or_off(kind: EntityKind) -> Json {
     let state = state("value_json.value");
     match kind {
         // Of three schemas of lights this is the one whose off can carry an id.
-        Kind::Light => json!({
+        EntityKind::Light => json!({
             "schema": "template",
             "command_on_template": command("\"on\""),
             "command_off_template": command("\"off\""),
             "state_template": state,
         }),
-        Kind::Fan => json!({ "payload_on": "on", "payload_off": "off", "command_template": word(),
+        EntityKind::Fan => json!({ "payload_on": "on", "payload_off": "off", "command_template": word(),
             "state_value_template": state }),
-        Kind::Valve => json!({ "payload_open": "on", "payload_close": "off", "state_open": "on", "state_closed": "off",
-            "command_template": word(), "value_template": state }),
-        Kind::Siren => json!({ "payload_on": "on", "payload_off": "off", "command_template": word(),
+        EntityKind::Valve => {
+            json!({ "payload_open": "on", "payload_close": "off", "state_open": "on", "state_closed": "off",
+            "command_template": word(), "value_template": state })
+        }
+        EntityKind::Siren => json!({ "payload_on": "on", "payload_off": "off", "command_template": word(),
             "state_value_template": state, "support_duration": false, "support_volume_set": false }),
         // As Home Assistant shows a switch as a lock: an opener is on while the door can be opened.
-        Kind::Lock => {
+        EntityKind::Lock => {
             json!({ "payload_lock": "off", "payload_unlock": "on", "state_locked": "off", "state_unlocked": "on",
             "command_template": word(), "value_template": state })
         }
-        Kind::Switch | Kind::Number | Kind::Button | Kind::Cover => {
+        EntityKind::Switch | EntityKind::Number | EntityKind::Button | EntityKind::Cover => {
             json!({ "payload_on": "on", "payload_off": "off", "command_template": word(), "value_template": state })
         }
     }

@@ -36,7 +36,7 @@ pub(super) async fn command(
     let malformed = |reason: &str| Refused::new(StatusCode::BAD_REQUEST, reason);
     let name = Name::new(name).map_err(|_| Refused::new(StatusCode::NOT_FOUND, "this is no name"))?;
     let topic = {
-        let roster = resources.metrics.sources.roster.borrow();
+        let roster = resources.roster();
         match kind {
             RecipientKind::Variable => roster.topics.set_variable(&name),
             RecipientKind::Rule => roster.topics.set_rule(&name),

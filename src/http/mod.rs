@@ -35,7 +35,7 @@ use crate::health::Liveness;
 use crate::http::access::Access;
 use crate::http::live::Live;
 use crate::metrics::Metrics;
-use crate::roster::Protected;
+use crate::roster::{Protected, SharedRoster};
 use crate::variables::Variables;
 use fieldgate_clock as clock;
 use fieldgate_clock::stop::stopped;
@@ -101,6 +101,13 @@ pub struct HttpResources {
     pub commands: mpsc::Sender<Incoming>,
     /// Who waits for their answers.
     pub requesters: LocalRequesters,
+}
+
+impl HttpResources {
+    /// Which outputs, variables and rules there are, and their topics. Not to be held while something is awaited.
+    fn roster(&self) -> watch::Ref<'_, SharedRoster> {
+        self.metrics.sources.roster.borrow()
+    }
 }
 
 /// The task of the HTTP server, before it runs.

@@ -59,7 +59,7 @@ impl Snapshot {
     /// As of now; `control`: whether commands are taken.
     pub(super) fn of(resources: &HttpResources, control: bool) -> Self {
         let (sources, mut view, now) = (&resources.metrics.sources, resources.metrics.views.current(), clock::now());
-        let roster: Arc<Roster> = sources.roster.borrow().clone();
+        let roster: Arc<Roster> = resources.roster().clone();
         let inventory = Arc::clone(&roster.inventory);
         let sensors = inventory.sensors.iter().enumerate().map(|(place, (settings, _))| {
             let view = view.sensors.remove(&settings.name).unwrap_or_default();

@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::error;
 
 use crate::rules::Answered;
-use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalKind as StoredKind, SignalName, Signals};
+use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalName, Signals, SourceKind};
 use fieldgate_clock as clock;
 use fieldgate_drivers::formula;
 use fieldgate_formula::{self as language, TimeOfDay, Value};
@@ -118,7 +118,7 @@ impl Running {
     pub(super) fn reload(&mut self, rules: &[RuleSpec], signals: &Signals) -> Vec<Addressed> {
         let describe = |name: &language::Name| {
             let kind = signals.describe(&signal_name(&name.to_string())?)?;
-            let is_moment = matches!(&kind, StoredKind::Measured(quantity) if quantity.form == Form::Word);
+            let is_moment = matches!(&kind, SourceKind::Measured(quantity) if quantity.form == Form::Word);
             Some(if is_moment { SignalKind::Moment } else { SignalKind::Continuous(formula::kind_of(&kind)) })
         };
         let table = Table::compile(rules.to_vec(), describe).unwrap_or_else(|problems| {

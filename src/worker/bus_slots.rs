@@ -76,7 +76,7 @@ struct BusSlot {
 
 /// The outcome of a transfer to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum TransferOutcome {
     Answered,
     /// Why not, in words.
     Failed(String),
@@ -91,7 +91,7 @@ pub(super) struct BusSlots {
     /// The back-off that all devices of the thread share.
     pub(super) backoff: Backoff,
     /// The outcome of the last transfer to a device.
-    outcome: Option<Outcome>,
+    outcome: Option<TransferOutcome>,
     /// Why nothing may be built at this moment.
     forbidden: Option<String>,
     /// Readings that wait for those of the same moment, each with the number of its sensor.
@@ -161,7 +161,7 @@ impl BusSlots {
     }
 
     /// The outcome of the last transfer to a device since the last call, if there was one.
-    pub(super) fn take_outcome(&mut self) -> Option<Outcome> {
+    pub(super) fn take_outcome(&mut self) -> Option<TransferOutcome> {
         self.outcome.take()
     }
 
@@ -300,8 +300,9 @@ impl BusSlots {
         if matches!(outcome, Err(DriverError::Bus(BusError::BackingOff { .. }))) {
             return false;
         }
-        self.outcome =
-            Some(outcome.map_or_else(|error| Outcome::Failed(describe_error(error)), |()| Outcome::Answered));
+        self.outcome = Some(
+            outcome.map_or_else(|error| TransferOutcome::Failed(describe_error(error)), |()| TransferOutcome::Answered),
+        );
         let Some(own) = self.slots.iter().position(|slot| slot.name.as_ref() == name) else { return false };
         let at_fault = outcome.err().and_then(|error| Some((self.at_fault(own, error)?, error)));
         let Some((index, error)) = at_fault else {

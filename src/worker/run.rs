@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::worker::backoff::{DomainId, Purpose, QUICK, Transfer};
-use crate::worker::bus_slots::{BusSlots, Busy, News, Outcome};
+use crate::worker::bus_slots::{BusSlots, Busy, News, TransferOutcome};
 use crate::worker::output::{OutputSlot, Request};
 use crate::worker::sensor::{Hears, SensorSlot};
 use crate::worker::timetable::Timetable;
@@ -417,8 +417,8 @@ fn failed_to_wait(e: &std::io::Error) {
 /// Records the outcome of driving an output for the back-off of the bus.
 pub(super) fn record_outcome(buses: &mut BusSlots, domain: DomainId, transfer: Transfer) {
     match buses.take_outcome() {
-        Some(Outcome::Answered) => buses.backoff.answered(domain),
-        Some(Outcome::Failed(why)) => buses.backoff.failed(domain, Purpose::Output, transfer, &why),
+        Some(TransferOutcome::Answered) => buses.backoff.answered(domain),
+        Some(TransferOutcome::Failed(why)) => buses.backoff.failed(domain, Purpose::Output, transfer, &why),
         None => {}
     }
 }

@@ -242,17 +242,17 @@ impl Signals {
     }
 
     /// What a name stands for: a measurement's quantity, what an output can do, or what a variable takes.
-    pub fn describe(&self, name: &SignalName) -> Option<SignalKind> {
+    pub fn describe(&self, name: &SignalName) -> Option<SourceKind> {
         let entries = self.entries();
         if name.value.is_empty() {
-            return entries.variables.get(&name.device).map(|entry| SignalKind::Variable(entry.kind.clone()));
+            return entries.variables.get(&name.device).map(|entry| SourceKind::Variable(entry.kind.clone()));
         }
         if let Some(entry) = entries.sensors.get(&name.device) {
             let quantity = entry.quantities.iter().find(|quantity| quantity.name == name.value)?;
-            return Some(SignalKind::Measured(quantity.clone()));
+            return Some(SourceKind::Measured(quantity.clone()));
         }
         let output = entries.outputs.get(&name.device).filter(|_| name.value == OUTPUT_VALUE)?;
-        Some(SignalKind::Output(output.kind))
+        Some(SourceKind::Output(output.kind))
     }
 
     /// Listens to these from now on.
@@ -292,9 +292,9 @@ impl Signals {
     }
 }
 
-/// What a signal is.
+/// What a signal says the value of.
 #[derive(Clone, Debug, PartialEq)]
-pub enum SignalKind {
+pub enum SourceKind {
     /// A measurement.
     Measured(Quantity),
     /// An output.

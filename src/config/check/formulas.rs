@@ -13,7 +13,7 @@ use crate::config::check::variables::VariableDraft;
 use crate::config::check::words::{quoted, shorten};
 use crate::config::tree::{Key, Node, Span, Value};
 use crate::worker::{ActuatorSettings, SensorSettings};
-use fieldgate_bus::signals::SignalKind;
+use fieldgate_bus::signals::SourceKind;
 use fieldgate_drivers::formula::{self, IS_FLAG, MEASUREMENTS, RATE, VALUE};
 use fieldgate_drivers::kernel_channels::bad_measurement_name;
 use fieldgate_formula::{self as language, Names, Program, Unit};
@@ -110,10 +110,10 @@ impl Devices {
     fn kind(&self, owner: &str, member: &str) -> Option<language::Kind> {
         if let Some((_, quantities)) = self.sensors.iter().find(|(name, _)| name.as_str() == owner) {
             let quantity = quantities.iter().find(|quantity| quantity.name == member)?;
-            return Some(formula::kind_of(&SignalKind::Measured(quantity.clone())));
+            return Some(formula::kind_of(&SourceKind::Measured(quantity.clone())));
         }
         let output = self.outputs.iter().find(|(name, _)| name.as_str() == owner && member == VALUE);
-        let output = output.map(|(_, kind)| formula::kind_of(&SignalKind::Output(*kind)));
+        let output = output.map(|(_, kind)| formula::kind_of(&SourceKind::Output(*kind)));
         let is_wrong = self.wrong.iter().any(|name| name.as_str() == owner);
         output.or(is_wrong.then_some(language::Kind::Number(Unit::Open)))
     }

@@ -7,7 +7,7 @@ use crate::config::check::Checker;
 use crate::config::check::section::Section;
 use crate::config::raw;
 use crate::config::tree::{Span, Value};
-use crate::home_assistant::{self, Kind, Measurement, Origin, Overrides, Settings, Sources};
+use crate::home_assistant::{self, EntityKind, Measurement, Origin, Overrides, Settings, Sources};
 use crate::worker::SensorSettings;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{Name, OutputKind, VariableKind};
@@ -80,9 +80,9 @@ impl<'a> Checker<'a> {
         let place = section.key("home_assistant");
         let own = self.section(&place, section.nodes("home_assistant"), "home_assistant", raw::SHOWN_OUTPUT);
         let mut overrides = self.overrides(&own);
-        overrides.kind = own.text("as").and_then(Kind::named);
+        overrides.kind = own.text("as").and_then(EntityKind::named);
         overrides.origin = self.origin(&own);
-        let fitting = Kind::fitting(kind);
+        let fitting = EntityKind::fitting(kind);
         if let Some(wrong) = overrides.kind.filter(|kind| !fitting.contains(kind)) {
             let what = format!("this output cannot appear as a {}", wrong.as_str());
             let names: Vec<_> = fitting.iter().map(|kind| kind.as_str()).collect();

@@ -52,7 +52,7 @@ pub static SHOWN_OUTPUT: &[Field] = &[
     IS_SHOWN,
     field(
         "as",
-        Kind::Choice(shown::Kind::NAMES),
+        Kind::Choice(shown::EntityKind::NAMES),
         Need::Optional,
         "what kind of thing it is; a switch may be a light, fan, valve, siren or lock, a percentage a light, fan or valve",
     ),

@@ -176,7 +176,7 @@ fn a_variable_is_known_when_it_is_set_wakes_who_listens_and_outlives_a_new_arran
     let signals = Signals::default();
     signals.arrange(vec![target()]);
     let target_signal = SignalName::variable(name("target"));
-    assert_eq!(signals.describe(&target_signal), Some(SignalKind::Variable(kind.clone())));
+    assert_eq!(signals.describe(&target_signal), Some(SourceKind::Variable(kind.clone())));
     let mut listener = signals.listen(vec![target_signal]).unwrap();
     let read = |listener: &mut Listener| {
         let (mut values, mut samples) = (Vec::new(), Vec::new());

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::partly::Partly;
 use crate::{BusNeed, DriverError, DriverSpec, Event, Proof, Role, Sensor};
-use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalKind, SignalName, Signals};
+use fieldgate_bus::signals::{Listener, OUTPUT_VALUE, Sampled, Signal, SignalName, Signals, SourceKind};
 use fieldgate_clock as clock;
 use fieldgate_formula::{self as language, Input, NameCollector, Program, TimeOfDay, WEEKDAYS};
 use fieldgate_model::{
@@ -163,16 +163,16 @@ pub fn inputs(settings: &Settings) -> Vec<SignalName> {
 }
 
 /// The kind that a signal has in a formula.
-pub fn kind_of(signal: &SignalKind) -> language::Kind {
+pub fn kind_of(signal: &SourceKind) -> language::Kind {
     match signal {
-        SignalKind::Measured(Quantity { form: Form::Number, unit, .. }) => language::Kind::number(unit),
-        SignalKind::Measured(Quantity { form: Form::Flag, .. }) => language::Kind::Flag,
-        SignalKind::Measured(Quantity { form: Form::Word, .. }) => language::Kind::Text(None),
-        SignalKind::Output(OutputKind::Switch | OutputKind::Pulse) => language::Kind::options(["on", "off"]),
-        SignalKind::Output(OutputKind::Percent | OutputKind::Cover) => language::Kind::number("%"),
-        SignalKind::Output(OutputKind::Angle { .. }) => language::Kind::number("°"),
-        SignalKind::Variable(VariableKind::Number { unit, .. }) => language::Kind::number(unit),
-        SignalKind::Variable(VariableKind::Options(options)) => {
+        SourceKind::Measured(Quantity { form: Form::Number, unit, .. }) => language::Kind::number(unit),
+        SourceKind::Measured(Quantity { form: Form::Flag, .. }) => language::Kind::Flag,
+        SourceKind::Measured(Quantity { form: Form::Word, .. }) => language::Kind::Text(None),
+        SourceKind::Output(OutputKind::Switch | OutputKind::Pulse) => language::Kind::options(["on", "off"]),
+        SourceKind::Output(OutputKind::Percent | OutputKind::Cover) => language::Kind::number("%"),
+        SourceKind::Output(OutputKind::Angle { .. }) => language::Kind::number("°"),
+        SourceKind::Variable(VariableKind::Number { unit, .. }) => language::Kind::number(unit),
+        SourceKind::Variable(VariableKind::Options(options)) => {
             language::Kind::options(options.iter().map(|option| &**option))
         }
     }
