@@ -246,7 +246,7 @@ impl Gateway {
 
     /// Whether every part has turned lately; buses that hang in a device are reported on the way.
     pub fn check_progress(&mut self) -> bool {
-        self.attend_home_assistant();
+        self.announce_what_is_due();
         let statuses = Statuses { latest: &self.link_channels.latest, tallies: &self.tallies, views: &self.views };
         let last_turn = &self.recorder.last_turn;
         let stalled = stall_detector::check(&mut self.stalls, &self.workers, &self.config, statuses, last_turn);

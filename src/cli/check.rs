@@ -28,7 +28,7 @@ pub fn run(path: &Path, json: bool) -> ExitCode {
             if !loaded.warnings.is_empty() && origin.source() == "file" {
                 print_message(&report::render(path, &loaded.warnings, colour()));
             }
-            put(&(summary(path, &loaded.config) + &ingredients(&loaded) + &describe(&origin)), ExitCode::SUCCESS)
+            put(&(summary(path, &loaded.config) + &describe_sources(&loaded) + &describe(&origin)), ExitCode::SUCCESS)
         }
         Err(error) if json => put(&pretty(&bad(path, &error.problems)), ExitCode::from(EXIT_CONFIG)),
         Err(error) => {
@@ -44,7 +44,7 @@ fn describe(origin: &Origin) -> String {
 }
 
 /// What a configuration is put together from, where that is more than its file.
-fn ingredients(loaded: &Loaded) -> String {
+fn describe_sources(loaded: &Loaded) -> String {
     let mut out = String::new();
     if !loaded.parts.is_empty() {
         let all: Vec<_> = loaded.parts.iter().map(|part| part.display().to_string()).collect();

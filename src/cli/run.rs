@@ -245,7 +245,7 @@ impl MainLoop<'_> {
     /// Why the old one stays, or what of the new one is not in use, for a request; the log and systemd have it by then.
     async fn reload(&mut self) -> Result<Json, Refusal> {
         systemd::reloading();
-        self.settle_trial().await;
+        self.await_confirmation().await;
         let InForce { loaded, file, fingerprint, origin } = match config::load_in_force(self.path) {
             Ok(in_force) => in_force,
             Err(e) => {
@@ -268,7 +268,7 @@ impl MainLoop<'_> {
             outcome => {
                 log_warnings(&loaded);
                 keep_table(self.table, self.gateway.config());
-                self.give_trial_up();
+                self.abandon_trial();
                 (self.base, self.file, self.fingerprint, self.origin) = (loaded.config, file, fingerprint, origin);
                 let reloaded = reloaded(outcome);
                 self.explain_origin();

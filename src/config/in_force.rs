@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::config::report::{Problem, Severity};
-use crate::config::source::{Source, whole};
+use crate::config::source::{Source, problem_of_file};
 use crate::config::{Config, ConfigError, Loaded, check_source, load_known, parts};
 use fieldgate_bus as bus;
 use fieldgate_model::{describe_error, payload};
@@ -139,7 +139,8 @@ pub fn load_carried(text: &str, path: &Path, file: &Config) -> Result<Loaded, Ve
 /// read and written that are none of theirs.
 fn forbidden(file: &Config, new: &Config) -> Vec<Problem> {
     let mut all = Vec::new();
-    let mut refuse = |what: &str, hint: &str| all.push(whole(format!("a request may not change {what}"), hint));
+    let mut refuse =
+        |what: &str, hint: &str| all.push(problem_of_file(format!("a request may not change {what}"), hint));
     if new.requests != file.requests {
         refuse("requests:", "write it as the file of the gateway has it");
     }

@@ -354,7 +354,7 @@ fn crop(snippet: Snippet) -> Snippet {
 }
 
 /// A problem of the file as a whole.
-pub(crate) fn whole(what: String, hint: &str) -> Problem {
+pub(crate) fn problem_of_file(what: String, hint: &str) -> Problem {
     let (part, place, used, snippet) = (None, None, None, None);
     Problem { severity: Severity::Error, what, part, place, used, snippet, hint: hint.to_owned() }
 }

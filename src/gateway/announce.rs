@@ -28,8 +28,8 @@ impl Gateway {
         self.publish_announced(messages);
     }
 
-    /// Does what is due.
-    pub(super) fn attend_home_assistant(&mut self) {
+    /// Announces to Home Assistant what is due.
+    pub(super) fn announce_what_is_due(&mut self) {
         if !self.announcing.knows_earlier && self.link_channels.spool.announced().earlier().is_some() {
             self.announce();
         }

@@ -370,14 +370,14 @@ impl SensorSlot {
             _ => None,
         };
         match buses.context.events.try_send(event) {
-            Err(TrySendError::Full(Event::Reading { reading, .. })) => self.lose(reading),
+            Err(TrySendError::Full(Event::Reading { reading, .. })) => self.count_lost(reading),
             // It is sent again with the next sample.
             Err(TrySendError::Full(_)) => {}
             _ => self.reported_count = count,
         }
     }
 
-    fn lose(&mut self, reading: Reading) {
+    fn count_lost(&mut self, reading: Reading) {
         match &mut self.lost {
             Some(loss) => {
                 loss.to_seq = reading.seq;

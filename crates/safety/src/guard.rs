@@ -296,11 +296,11 @@ impl Guard {
     }
 
     /// The hardware failed at `now`: its state is unknown, and times count from when it is seen again.
-    pub(super) fn doubt(&mut self, now: Duration) {
+    pub(super) fn mark_unknown(&mut self, now: Duration) {
         (self.since, self.read_back_since, self.before) = (now, None, None);
         // It may be on from here.
         self.flows_since.get_or_insert(now);
-        self.interlock.doubt();
+        self.interlock.mark_unknown();
     }
 
     /// The cover stands still; with `stop` as its safe state it is safe now.

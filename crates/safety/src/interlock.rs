@@ -281,7 +281,7 @@ impl InterlockHandle {
     }
 
     /// The hardware failed: whether the output is off is not known any more.
-    pub(super) fn doubt(&self) {
+    pub(super) fn mark_unknown(&self) {
         self.change(|member| {
             if matches!(member.lock, Lock::Free(_)) {
                 member.lock = Lock::Unknown;

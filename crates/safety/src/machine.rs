@@ -229,9 +229,9 @@ impl<R> Machine<R> {
 
     /// The bus it was built on has gone, and with it whatever the output did: it is driven safe as soon as that is possible.
     pub fn bus_gone(&mut self, now: Duration) -> Vec<Effect<R>> {
-        self.guard.doubt(now);
+        self.guard.mark_unknown(now);
         self.retry_at = Some(now);
-        self.retreat(now)
+        self.go_safe(now)
     }
 
     /// The program, or the output's place in the configuration, ends: it is driven to its safe state. Without an effect that
@@ -271,7 +271,7 @@ impl<R> Machine<R> {
         self.retry_at = None;
         let readback = Readback { is_on: read.is_on(), is_ramping: self.motion.is_ramping() };
         self.guard.read_back(seen_at, readback);
-        self.motion.saw(seen_at, read);
+        self.motion.read_back(seen_at, read);
         let value = self.motion.complete(read, began);
         self.last_value = value;
         let mut effects = Vec::new();
@@ -295,7 +295,7 @@ impl<R> Machine<R> {
     /// The hardware did not follow, for the reason in `words`. It is driven again at `retry_at`, for ever.
     pub fn failed(&mut self, failed_at: Duration, retry_at: Duration, words: &str) -> Vec<Effect<R>> {
         let Some((why, _, value)) = self.driving.take() else { return Vec::new() };
-        self.guard.doubt(failed_at);
+        self.guard.mark_unknown(failed_at);
         self.motion.forget_position();
         self.retry_at = Some(retry_at);
         let mut effects = Vec::new();
@@ -309,13 +309,13 @@ impl<R> Machine<R> {
         let is_on_a_ramp = matches!(self.motion, Motion::Ramp(_)) && why == DriveReason::Step;
         if why == DriveReason::Command || is_on_a_ramp || self.motion.is_ramping() {
             // The failed command may have been carried out in part; the safe state is the only known one.
-            effects.extend(self.retreat(failed_at));
+            effects.extend(self.go_safe(failed_at));
         }
         effects
     }
 
     /// To the safe state by the next drive, whenever that is.
-    fn retreat(&mut self, now: Duration) -> Vec<Effect<R>> {
+    fn go_safe(&mut self, now: Duration) -> Vec<Effect<R>> {
         self.motion.forget_position();
         let safe_state = StateCause::SafeState;
         self.cause = safe_state;

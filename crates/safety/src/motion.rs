@@ -93,7 +93,7 @@ impl Motion {
     }
 
     /// The hardware was seen to do `read`.
-    pub(super) fn saw(&mut self, now: Duration, read: OutputValue) {
+    pub(super) fn read_back(&mut self, now: Duration, read: OutputValue) {
         match (self, read) {
             (Self::Travel(cover), OutputValue::Cover { travel: Travel::Stopped, .. }) => cover.stands_still(now),
             (Self::Ramp(ramp), _) => ramp.seen = Some(ramp.at),

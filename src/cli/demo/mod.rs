@@ -94,7 +94,7 @@ async fn show(config: config::Config, place: Place) -> ExitCode {
     }
     let link = gateway.link_status().borrow().state;
     gateway.stop().await;
-    let words = format!("\ndemo ended; every output is in its safe state{}\n", picture.place.last_words(link));
+    let words = format!("\ndemo ended; every output is in its safe state{}\n", picture.place.farewell(link));
     picture.screen.end(&words)
 }
 

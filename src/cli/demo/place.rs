@@ -92,7 +92,7 @@ impl Place {
     }
 
     /// What is said at the end of what is on the broker, by the link's state before.
-    pub(super) fn last_words(&self, link: LinkState) -> &'static str {
+    pub(super) fn farewell(&self, link: LinkState) -> &'static str {
         match (self, link) {
             (Self::Embedded(_), _) => "",
             (Self::Given { .. }, LinkState::Up) => ", and the greenhouse is removed from the broker",

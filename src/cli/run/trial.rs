@@ -22,7 +22,7 @@ use fieldgate_model::{Reason, Refusal};
 use fieldgate_spool::configuration::{ConfigurationRequest, Stored, Written};
 
 /// How long a reload waits for a confirmation that is being written.
-const SETTLE: Duration = Duration::from_secs(1);
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A configuration that is not in force for good yet.
 pub(super) struct Trial {
@@ -175,17 +175,17 @@ impl MainLoop<'_> {
     }
 
     /// Before a reload takes up the file again: a confirmation that is on its way to the disk arrives.
-    pub(super) async fn settle_trial(&mut self) {
+    pub(super) async fn await_confirmation(&mut self) {
         if !matches!(self.trial, Some(Trial { step: Step::Confirming(_), .. })) {
             return;
         }
-        if let Ok(answer) = tokio::time::timeout(SETTLE, written(&mut self.trial)).await {
+        if let Ok(answer) = tokio::time::timeout(CONFIRMED_WITHIN, written(&mut self.trial)).await {
             self.trial_written(answer).await;
         }
     }
 
     /// A reload has replaced what was on trial.
-    pub(super) fn give_trial_up(&mut self) {
+    pub(super) fn abandon_trial(&mut self) {
         if let Some(trial) = self.trial.take() {
             self.forget_trial();
             let why = "a reload of the file came before the link had confirmed it";

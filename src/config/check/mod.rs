@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::config::machine::Machine;
 use crate::config::report::{Problem, Severity};
-use crate::config::source::{Source, whole};
+use crate::config::source::{Source, problem_of_file};
 use crate::config::tree::{Node, Span};
 use crate::config::{Config, raw};
 use crate::home_assistant::Sources;
@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
         let shown = self.found.iter().take(MAX_PROBLEMS);
         let mut all: Vec<_> = shown.map(|f| self.source.problem(f.severity, &f.span, &f.what, &f.hint)).collect();
         if more > 0 {
-            all.push(whole(format!("and {more} more problems"), ""));
+            all.push(problem_of_file(format!("and {more} more problems"), ""));
         }
         all
     }

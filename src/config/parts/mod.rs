@@ -59,7 +59,7 @@ pub(super) struct Assembled {
 pub(super) fn assemble(source: Source, origin: Origin<'_>) -> Result<Assembled, ConfigError> {
     let mut assembler =
         Assembler { source, origin, files: Vec::new(), nodes: 0, bytes: 0, found: Vec::new(), is_partial: false };
-    let root = assembler.whole();
+    let root = assembler.read_all();
     let Assembler { source, found, is_partial, .. } = assembler;
     match root.filter(|_| !is_partial) {
         Some(root) => Ok(Assembled { source, root, problems: found }),
@@ -89,7 +89,7 @@ struct Assembler<'e> {
 }
 
 impl Assembler<'_> {
-    fn whole(&mut self) -> Option<Node> {
+    fn read_all(&mut self) -> Option<Node> {
         let own = 0..self.source.text.len();
         self.files.push(File::first(&self.source));
         let root = self.parsed(&own)?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::{place, whole};
+use super::{place, problem_of_file};
 use crate::config::report::{Place, Problem};
 
 /// The largest configuration that is read, parts included; a board with every driver fills a hundredth of it.
@@ -27,7 +27,7 @@ impl Unreadable {
 
     /// The problem of a configuration whose own file it is.
     pub(super) fn of_file(self) -> Problem {
-        Problem { place: self.place, ..whole(format!("the configuration {}", self.what), self.hint) }
+        Problem { place: self.place, ..problem_of_file(format!("the configuration {}", self.what), self.hint) }
     }
 }
 

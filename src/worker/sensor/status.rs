@@ -23,7 +23,7 @@ impl SensorSlot {
     pub(super) fn succeeded(&mut self, now: Moment, buses: &mut BusSlots) {
         self.answered(buses);
         self.add_filtered_out();
-        let Some((names, words)) = self.left_out.take() else { return self.whole(now, buses) };
+        let Some((names, words)) = self.left_out.take() else { return self.all_measured(now, buses) };
         // The value of an input beyond its range changes each time; which inputs these are does not.
         if self.reported_left_out != names {
             warn!(sensor = %self.settings.name, error = %words, "Some measurements of the reading failed; the others are published.");
@@ -46,7 +46,7 @@ impl SensorSlot {
     }
 
     /// Nothing was left out of the reading.
-    fn whole(&mut self, now: Moment, buses: &mut BusSlots) {
+    fn all_measured(&mut self, now: Moment, buses: &mut BusSlots) {
         if !self.reported_left_out.is_empty() {
             // If it is degraded for another reason now, that must be reported.
             self.reported_left_out.clear();

@@ -178,7 +178,7 @@ impl StateFile {
             // No file yet, or a file system that cannot exchange: the window for losing somebody's write is short.
             Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 fs::rename(&self.temporary, &self.path)?;
-                self.saw(text);
+                self.remember(text);
                 return Ok(Put::Done);
             }
             Err(error) => return Err(error.into()),
@@ -195,7 +195,7 @@ impl StateFile {
             self.strays.pop_front();
         }
         self.strays.push_back(Stray { file, text: displaced, since: now });
-        self.saw(text);
+        self.remember(text);
         Ok(if known { Put::Done } else { Put::Displaced(document) })
     }
 
@@ -203,7 +203,7 @@ impl StateFile {
         renameat_with(CWD, &self.temporary, CWD, &self.path, RenameFlags::EXCHANGE)
     }
 
-    fn saw(&mut self, text: Vec<u8>) {
+    fn remember(&mut self, text: Vec<u8>) {
         self.text = Some(text);
         self.seen = None;
     }

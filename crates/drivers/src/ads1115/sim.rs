@@ -71,7 +71,7 @@ impl Ads1115 {
     fn convert(&mut self) {
         let (positive, negative) = INPUTS[usize::from(self.config >> 12 & 0x07)];
         let range = RANGES[usize::from(self.config >> 9 & 0x07)];
-        let input = |index: usize| self.world.felt(NAMES[index]);
+        let input = |index: usize| self.world.clamped(NAMES[index]);
         let volts = input(positive) - negative.map_or(0.0, input);
         let code = (volts / range * 32_768.0 / self.step).round() * self.step;
         let code = code.clamp(-32_768.0, 32_768.0 - self.step);

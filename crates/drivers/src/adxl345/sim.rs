@@ -79,7 +79,7 @@ impl Adxl345 {
         for (axis, name) in AXES.iter().enumerate() {
             // An offset's step is 15.6 mg, four of the finest of a result.
             let offset = f64::from(self.registers[OFFSETS + axis].cast_signed()) * 4.0;
-            let steps = (self.world.felt(name) / 9.806_65 * 256.0 + offset) / f64::from(1_u32 << coarser);
+            let steps = (self.world.clamped(name) / 9.806_65 * 256.0 + offset) / f64::from(1_u32 << coarser);
             let steps = steps.round().clamp(-end, end - 1.0) as i16;
             let word = if format & JUSTIFY_LEFT == 0 { steps } else { steps << (16 - bits) };
             self.registers[DATA + 2 * axis..][..2].copy_from_slice(&word.to_le_bytes());

@@ -31,7 +31,7 @@ impl Aht20 {
         let code = |share: f64| (share * 1_048_576.0).round().clamp(0.0, 1_048_575.0) as u32;
         self.running = true;
         self.result =
-            [code(self.world.felt("humidity") / 100.0), code((self.world.felt("temperature") + 50.0) / 200.0)];
+            [code(self.world.clamped("humidity") / 100.0), code((self.world.clamped("temperature") + 50.0) / 200.0)];
     }
 
     fn status(&self) -> u8 {

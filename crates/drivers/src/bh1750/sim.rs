@@ -74,7 +74,7 @@ impl Bh1750 {
 
     /// 1.2 counts per lux at the default measurement time, in proportion to it, twice as many in mode 2 (pages 7 and 11).
     fn convert(&mut self, resolution: Resolution) {
-        let counts = self.world.felt("illuminance") * 1.2 * f64::from(self.time) / f64::from(DEFAULT_TIME);
+        let counts = self.world.clamped("illuminance") * 1.2 * f64::from(self.time) / f64::from(DEFAULT_TIME);
         let counts = match resolution {
             Resolution::High => counts.round(),
             Resolution::High2 => (counts * 2.0).round(),

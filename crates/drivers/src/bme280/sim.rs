@@ -117,13 +117,13 @@ impl Bosch {
         }
         let control = self.registers[CTRL_MEAS];
         let (t_oversampling, p_oversampling) = (control >> 5, control >> 2 & 0x07);
-        let raw_t = raw_temperature(self.world.felt("temperature"));
-        let raw_p = raw_pressure(self.world.felt("pressure") * 100.0, fine(raw_t));
+        let raw_t = raw_temperature(self.world.clamped("temperature"));
+        let raw_p = raw_pressure(self.world.clamped("pressure") * 100.0, fine(raw_t));
         let data = &mut self.registers[DATA..];
         data[..3].copy_from_slice(&word20(raw_p, p_oversampling));
         data[3..6].copy_from_slice(&word20(raw_t, t_oversampling));
         if self.has_humidity() {
-            let raw_h = raw_humidity(self.world.felt("humidity"), fine(raw_t));
+            let raw_h = raw_humidity(self.world.clamped("humidity"), fine(raw_t));
             let raw_h = if self.humidity_oversampling == 0 { 0x8000 } else { raw_h as u16 };
             self.registers[DATA + 6..][..2].copy_from_slice(&raw_h.to_be_bytes());
         }

@@ -121,9 +121,9 @@ impl Bosch {
             return;
         }
         let control = self.registers[CTRL_MEAS];
-        let raw_t = raw_temperature(self.world.felt("temperature"));
-        let raw_p = raw_pressure(self.world.felt("pressure") * 100.0, fine(raw_t));
-        let raw_h = raw_humidity(self.world.felt("humidity"), fine(raw_t));
+        let raw_t = raw_temperature(self.world.clamped("temperature"));
+        let raw_p = raw_pressure(self.world.clamped("pressure") * 100.0, fine(raw_t));
+        let raw_h = raw_humidity(self.world.clamped("humidity"), fine(raw_t));
         let raw_p = if control >> 2 & 0x07 == 0 { 0x80000 } else { raw_p };
         let raw_t = if control >> 5 == 0 { 0x80000 } else { raw_t };
         let raw_h = if self.humidity_oversampling == 0 { 0x8000 } else { raw_h };
@@ -136,7 +136,7 @@ impl Bosch {
     /// Only with the bit of its own kind, with the heater on, and with a time and a temperature to heat.
     fn convert_gas(&mut self) {
         let (first, run) = if self.is_newer() { (GAS_HIGH, 0x20) } else { (GAS_LOW, 0x10) };
-        let (adc, range) = raw_gas(self.world.felt("gas_resistance"), self.is_newer());
+        let (adc, range) = raw_gas(self.world.clamped("gas_resistance"), self.is_newer());
         let runs = self.registers[CTRL_GAS_1] & run != 0;
         let heats = self.registers[CTRL_GAS_0] & HEATER_OFF == 0 && self.registers[GAS_WAIT_0] != 0;
         let warm = heats && self.registers[RES_HEAT_0] != 0;

@@ -92,8 +92,8 @@ impl Ccs811 {
 
     fn result(&mut self) -> Vec<u8> {
         let status = self.status();
-        let felt = |name| if status & DATA_READY == 0 { 0 } else { self.world.felt(name).round() as u16 };
-        let words = [felt("eco2").to_be_bytes(), felt("tvoc").to_be_bytes()];
+        let measured = |name| if status & DATA_READY == 0 { 0 } else { self.world.clamped(name).round() as u16 };
+        let words = [measured("eco2").to_be_bytes(), measured("tvoc").to_be_bytes()];
         self.asked = 0;
         [words.as_flattened(), &[status, self.error, 0x14, 0x9A]].concat()
     }

@@ -31,7 +31,7 @@ impl Dht {
     }
 
     fn answer(&self) -> [u8; 4] {
-        let (celsius, percent) = (self.world.felt("temperature"), self.world.felt("humidity"));
+        let (celsius, percent) = (self.world.clamped("temperature"), self.world.clamped("humidity"));
         match self.fault {
             Some(Fault::PowerOn) => [0; 4],
             _ if self.kind == "dht11" => [percent.round() as u8, 0, celsius.round() as u8, 0],

@@ -33,7 +33,7 @@ impl Ds18b20 {
     /// In the steps of the configuration; byte 6 counts down what is left of a degree.
     fn convert(&mut self) {
         let undefined = 3 - (self.pad[4] >> 5 & 3);
-        let sixteenths = (self.world.felt("temperature") * 16.0).round() as i16;
+        let sixteenths = (self.world.clamped("temperature") * 16.0).round() as i16;
         [self.pad[0], self.pad[1]] = (sixteenths >> undefined << undefined).to_le_bytes();
         self.pad[6] = 0x10 - (self.pad[0] & 0x0F);
     }

@@ -115,8 +115,8 @@ impl Hts221 {
         if is_held || self.registers[CTRL_REG1] & ACTIVE == 0 {
             return false;
         }
-        let humidity = converted(self.world.felt("humidity"), HUMIDITY);
-        let temperature = converted(self.world.felt("temperature"), TEMPERATURE);
+        let humidity = converted(self.world.clamped("humidity"), HUMIDITY);
+        let temperature = converted(self.world.clamped("temperature"), TEMPERATURE);
         self.registers[HUMIDITY_OUT..TEMP_OUT].copy_from_slice(&humidity.to_le_bytes());
         self.registers[TEMP_OUT..=TEMP_OUT_HIGH].copy_from_slice(&temperature.to_le_bytes());
         self.registers[STATUS] |= HUMIDITY_READY | TEMPERATURE_READY;

@@ -36,7 +36,7 @@ impl Chip for Hx711 {
         if matches!(self.fault, Some(Fault::Nak | Fault::NotReady)) {
             return false;
         }
-        let [_, bytes @ ..] = (self.world.felt("counts").round() as i32).to_be_bytes();
+        let [_, bytes @ ..] = (self.world.clamped("counts").round() as i32).to_be_bytes();
         fill(buffer, bytes);
         true
     }

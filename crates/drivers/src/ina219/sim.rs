@@ -64,12 +64,12 @@ impl Ina219 {
     fn convert(&mut self) {
         if self.config & 1 != 0 {
             let full_scale = f64::from(4000_u16 << (self.config >> 11 & 3));
-            let steps = self.world.felt("current") * SHUNT / 10e-6;
+            let steps = self.world.clamped("current") * SHUNT / 10e-6;
             self.shunt = steps.round().clamp(-full_scale, full_scale) as i16;
         }
         if self.config & 2 != 0 {
             let full_scale = if self.config & 0x2000 == 0 { 4000.0 } else { 8000.0 };
-            self.bus = (self.world.felt("voltage") / 0.004).round().min(full_scale) as u16;
+            self.bus = (self.world.clamped("voltage") / 0.004).round().min(full_scale) as u16;
         }
     }
 

@@ -78,11 +78,11 @@ impl Ina226 {
     /// Of the two voltages those that the mode names (table 9).
     fn convert(&mut self) {
         if self.config & 1 != 0 {
-            let steps = (self.world.felt("current") * SHUNT / 2.5e-6).round();
+            let steps = (self.world.clamped("current") * SHUNT / 2.5e-6).round();
             self.shunt = steps.clamp(-32_768.0, 32_767.0) as i16;
         }
         if self.config & 2 != 0 {
-            self.bus = (self.world.felt("voltage") / 0.001_25).round() as u16;
+            self.bus = (self.world.clamped("voltage") / 0.001_25).round() as u16;
         }
     }
 

@@ -39,7 +39,7 @@ impl Mcp300x {
     }
 
     fn code(&self, single_ended: bool, channel: u8) -> u64 {
-        let volts = |channel: u8| self.world.felt(NAMES[usize::from(channel % self.channels)]);
+        let volts = |channel: u8| self.world.clamped(NAMES[usize::from(channel % self.channels)]);
         let input = if single_ended { volts(channel) } else { volts(channel) - volts(channel ^ 1) };
         (input * 1024.0 / REFERENCE).clamp(0.0, 1023.0) as u64
     }

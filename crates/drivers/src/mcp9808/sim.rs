@@ -48,7 +48,7 @@ impl Mcp9808 {
 
     fn ambient(&mut self) -> u16 {
         if self.configuration & SHUTDOWN == 0 && self.fault != Some(Fault::PowerOn) {
-            let sixteenths = (self.world.felt("temperature") * 16.0).round() as i16;
+            let sixteenths = (self.world.clamped("temperature") * 16.0).round() as i16;
             // Half a degree for resolution 0, half as much for each step.
             self.result = sixteenths & !(7 >> self.resolution);
         }

@@ -41,10 +41,10 @@ impl MhZ19 {
     fn answer(&mut self) {
         let booting = self.boots > 0 || self.fault == Some(Fault::NotReady);
         self.boots = self.boots.saturating_sub(1);
-        let ppm = if booting { 410 } else { (self.world.felt("co2").round() as u16).min(self.range) };
+        let ppm = if booting { 410 } else { (self.world.clamped("co2").round() as u16).min(self.range) };
         let state: u16 = if booting { 15_000 } else { 0 };
         let ([high, low], [state_high, state_low]) = (ppm.to_be_bytes(), state.to_be_bytes());
-        let celsius = (self.world.felt("temperature") + 40.0).round() as u8;
+        let celsius = (self.world.clamped("temperature") + 40.0).round() as u8;
         // What answers another question, as for the firmware's version, begins otherwise.
         let command = if self.fault == Some(Fault::WrongId) { 0xA0 } else { 0x86 };
         let mut bytes = [0xFF, command, high, low, celsius, 0, state_high, state_low, 0];

@@ -74,11 +74,11 @@ impl Mpu6050 {
         let acceleration = 16_384.0 / 9.806_65 / f64::from(1_u32 << (self.registers[ACCELERATION_RANGE] >> 3 & 3));
         let rate = [131.0, 65.5, 32.8, 16.4][usize::from(self.registers[GYROSCOPE_RANGE] >> 3 & 3)];
         for (index, name) in NAMES.iter().enumerate() {
-            let felt = self.world.felt(name);
+            let measured = self.world.clamped(name);
             let steps = match index {
-                0..=2 => felt * acceleration,
-                3 => (felt - 36.53) * 340.0,
-                _ => felt * rate,
+                0..=2 => measured * acceleration,
+                3 => (measured - 36.53) * 340.0,
+                _ => measured * rate,
             };
             let word = steps.round().clamp(-32_768.0, 32_767.0) as i16;
             self.registers[DATA + 2 * index..][..2].copy_from_slice(&word.to_be_bytes());

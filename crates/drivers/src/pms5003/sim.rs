@@ -56,8 +56,8 @@ impl Pms5003 {
     }
 
     fn send_data(&mut self) {
-        let felt = WORLD.map(|(name, _)| self.world.felt(name).round() as u16);
-        let (masses, counts) = felt.split_at(3);
+        let measured = WORLD.map(|(name, _)| self.world.clamped(name).round() as u16);
+        let (masses, counts) = measured.split_at(3);
         // The maker's test dust is denser than what is in the air: the factory's figures lie above, as on the real device
         // from 30 µg/m³ on.
         let standard = masses.iter().map(|mass| mass.saturating_add(mass / 4));

@@ -80,8 +80,8 @@ impl Scd30 {
     fn measurement(&mut self) -> Vec<u16> {
         let ready = self.asked > 1 && self.fault != Some(Fault::PowerOn);
         self.asked = 0;
-        let felt = |name| if ready { self.world.felt(name) as f32 } else { 0.0 };
-        let numbers = ["co2", "temperature", "humidity"].map(felt);
+        let measured = |name| if ready { self.world.clamped(name) as f32 } else { 0.0 };
+        let numbers = ["co2", "temperature", "humidity"].map(measured);
         numbers.iter().flat_map(|number| [(number.to_bits() >> 16) as u16, number.to_bits() as u16]).collect()
     }
 }

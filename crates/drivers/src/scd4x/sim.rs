@@ -136,11 +136,11 @@ impl Scd4x {
             _ => return Vec::new(),
         }
         let offset = f64::from(self.ram.temperature_offset) / 65_535.0 * 175.0;
-        let celsius = self.world.felt("temperature") + WARMTH - offset;
+        let celsius = self.world.clamped("temperature") + WARMTH - offset;
         vec![
-            self.world.felt("co2").round() as u16,
+            self.world.clamped("co2").round() as u16,
             ticks((celsius + 45.0) / 175.0),
-            ticks(self.world.felt("humidity") / 100.0),
+            ticks(self.world.clamped("humidity") / 100.0),
         ]
     }
 }

@@ -73,7 +73,7 @@ impl Sgp30 {
                 *measured += 1;
                 vec![400, 0]
             }
-            Some(_) => ["eco2", "tvoc"].map(|name| self.world.felt(name).round() as u16).to_vec(),
+            Some(_) => ["eco2", "tvoc"].map(|name| self.world.clamped(name).round() as u16).to_vec(),
         }
     }
 }

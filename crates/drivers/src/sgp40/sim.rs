@@ -66,7 +66,7 @@ impl Chip for Sgp40 {
             Answer::Nothing => return false,
             Answer::Words(words) => words,
             Answer::Measurement if self.fault == Some(Fault::PowerOn) => vec![0],
-            Answer::Measurement => vec![self.world.felt("voc_raw").round() as u16],
+            Answer::Measurement => vec![self.world.clamped("voc_raw").round() as u16],
         };
         fill(buffer, answer(words, self.fault == Some(Fault::Checksum)));
         true

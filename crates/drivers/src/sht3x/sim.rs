@@ -74,7 +74,10 @@ impl Sht3x {
     fn measurement(&self) -> [u16; 2] {
         match self.fault {
             Some(Fault::Stuck) => [0xFFFF; 2],
-            _ => [ticks((self.world.felt("temperature") + 45.0) / 175.0), ticks(self.world.felt("humidity") / 100.0)],
+            _ => [
+                ticks((self.world.clamped("temperature") + 45.0) / 175.0),
+                ticks(self.world.clamped("humidity") / 100.0),
+            ],
         }
     }
 }

@@ -39,8 +39,8 @@ impl Sht4x {
         match self.fault {
             Some(Fault::Stuck) => [0xFFFF; 2],
             _ => [
-                ticks((self.world.felt("temperature") + 45.0) / 175.0),
-                ticks((self.world.felt("humidity") + 6.0) / 125.0),
+                ticks((self.world.clamped("temperature") + 45.0) / 175.0),
+                ticks((self.world.clamped("humidity") + 6.0) / 125.0),
             ],
         }
     }

@@ -52,11 +52,11 @@ impl Shtc3 {
 
     /// The inverses of the formulas under "Conversion of Signal Output".
     fn celsius(&self) -> u16 {
-        ticks((self.world.felt("temperature") + 45.0) / 175.0 * 65_536.0 / 65_535.0)
+        ticks((self.world.clamped("temperature") + 45.0) / 175.0 * 65_536.0 / 65_535.0)
     }
 
     fn percent(&self) -> u16 {
-        ticks(self.world.felt("humidity") / 100.0 * 65_536.0 / 65_535.0)
+        ticks(self.world.clamped("humidity") / 100.0 * 65_536.0 / 65_535.0)
     }
 }
 

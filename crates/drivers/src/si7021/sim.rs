@@ -106,12 +106,12 @@ impl Si7021 {
 
     /// The temperature in a word of 14 bits, framed.
     fn temperature(&self) -> Vec<u8> {
-        framed((self.world.felt("temperature") + 46.85) / 175.72, 14, 0)
+        framed((self.world.clamped("temperature") + 46.85) / 175.72, 14, 0)
     }
 
     /// The humidity in a word of 12 bits, framed.
     fn humidity(&self) -> Vec<u8> {
-        framed((self.world.felt("humidity") + 6.0) / 125.0, 12, IS_HUMIDITY)
+        framed((self.world.clamped("humidity") + 6.0) / 125.0, 12, IS_HUMIDITY)
     }
 }
 

@@ -70,7 +70,7 @@ impl Thermometer {
             self.result = 0;
             return;
         }
-        let sixteenths = (self.world.felt("temperature") * 16.0).round();
+        let sixteenths = (self.world.clamped("temperature") * 16.0).round();
         self.result = if self.is_tmp102() && self.configuration & EXTENDED != 0 {
             ((sixteenths as i16) << 3) as u16 | 1
         } else {

@@ -94,7 +94,7 @@ impl Tmp117 {
         if !self.running || matches!(self.fault, Some(Fault::NotReady | Fault::PowerOn)) {
             return;
         }
-        self.result = ((self.world.felt("temperature") * 128.0).round() as i16) as u16;
+        self.result = ((self.world.clamped("temperature") * 128.0).round() as i16) as u16;
         self.ready = true;
         if self.registers[0] & MODE != CONTINUOUS {
             self.registers[0] = self.registers[0] & !MODE | SHUTDOWN;

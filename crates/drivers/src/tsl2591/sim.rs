@@ -71,8 +71,8 @@ impl Tsl2591 {
         let gain = [1.0, 25.0, 428.0, 9876.0][usize::from(control >> 4 & 3)];
         let steps = f64::from(control & 7) + 1.0;
         let most = if control & 7 == 0 { 36_863.0 } else { 65_535.0 };
-        let share = self.world.felt("infrared_share");
-        let all = self.world.felt("illuminance") * 100.0 * steps * gain / 408.0 / (1.0 - share).powi(2);
+        let share = self.world.clamped("infrared_share");
+        let all = self.world.clamped("illuminance") * 100.0 * steps * gain / 408.0 / (1.0 - share).powi(2);
         for (place, counts) in [(DATA, all), (DATA + 2, all * share)] {
             let bytes = (counts.round().min(most) as u16).to_le_bytes();
             self.registers[place..place + 2].copy_from_slice(&bytes);

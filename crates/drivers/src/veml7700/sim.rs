@@ -48,7 +48,7 @@ impl Veml7700 {
             0x3 => 800.0,
             _ => 100.0,
         };
-        let lux = self.world.felt("illuminance");
+        let lux = self.world.clamped("illuminance");
         let counted = if gain < 1.0 { uncorrected(lux) } else { lux };
         let step = 0.0042 * (800.0 / integration_ms) * (2.0 / gain);
         (counted / step).round().min(65_535.0) as u16

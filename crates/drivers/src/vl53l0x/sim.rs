@@ -92,7 +92,7 @@ impl Vl53l0x {
         self.running = false;
         self.registers[0][START] &= !1;
         self.registers[0][INTERRUPT_STATUS] = 0x44;
-        let metres = self.world.felt("distance");
+        let metres = self.world.clamped("distance");
         let (status, millimetres) = if metres <= FARTHEST { (11, (metres * 1000.0).round() as u16) } else { (4, 8190) };
         self.registers[0][RESULT] = status << 3 | 1;
         self.registers[0][RESULT + 10..][..2].copy_from_slice(&millimetres.to_be_bytes());

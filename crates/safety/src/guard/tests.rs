@@ -292,7 +292,7 @@ fn a_command_that_cannot_go_on_after_all_does_not_take_the_end_of_for_with_it() 
     now(&mut mains, 10, OFF, Some(s(8)));
     mains.read_back(s(10), READ_OFF);
     assert!(matches!(mains.command(s(11), ON, None), Ok(Grant::At(..))));
-    generator.doubt(s(12));
+    generator.mark_unknown(s(12));
     assert_eq!(mains.due(s(15), None, false), None, "the generator may be on");
     assert!(mains.has_waiting_command());
     assert_eq!(mains.due(s(18), None, false), None);
@@ -304,7 +304,7 @@ fn a_command_that_cannot_go_on_after_all_does_not_take_the_end_of_for_with_it() 
 #[test]
 fn max_on_counts_from_a_failure_in_which_it_may_have_gone_on() {
     let mut guard = guard(Limits { max_on: Some(s(60)), ..Limits::new(OFF, None) });
-    guard.doubt(s(10));
+    guard.mark_unknown(s(10));
     now(&mut guard, 20, ON, None);
     assert_eq!(guard.deadline(None, false), Some(s(70)));
     guard.make_safe(s(30), StateCause::SafeState);
@@ -319,7 +319,7 @@ fn a_longer_min_off_applies_to_a_command_that_waits_for_a_partner_to_rest_even_i
     now(&mut other, 10, ON, None);
     now(&mut other, 20, OFF, None);
     other.read_back(s(20), READ_OFF);
-    one.doubt(s(20));
+    one.mark_unknown(s(20));
     assert!(matches!(one.command(s(20), ON, None), Ok(Grant::At(..))));
     one.relimit(Limits { min_off: s(9), ..Limits::new(OFF, None) });
     assert_eq!(one.due(s(22), None, false), None);

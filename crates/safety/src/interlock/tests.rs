@@ -141,7 +141,7 @@ fn a_device_that_lets_go_late_says_nothing_of_the_next_of_its_name() {
 #[test]
 fn what_has_failed_is_not_known_to_be_off_any_more() {
     let (up, down, _) = motor();
-    up.doubt();
+    up.mark_unknown();
     assert_eq!(down.take(ms(1)).unwrap_err().why, "is not known to be off");
     up.release(ms(2));
     assert_eq!(down.take(ms(3)), Ok(ms(102)));

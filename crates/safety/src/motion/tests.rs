@@ -15,7 +15,7 @@ fn blind() -> Motion {
 /// From 0 to 100 in a second, seen at 0.
 fn lamp() -> Motion {
     let mut lamp = Motion::new(Pace::Ramp(ms(1000)), OutputValue::Percent(0.0), ms(0));
-    lamp.saw(ms(0), OutputValue::Percent(0.0));
+    lamp.read_back(ms(0), OutputValue::Percent(0.0));
     lamp
 }
 
@@ -52,7 +52,7 @@ fn what_has_no_pace_is_there_at_once() {
 #[test]
 fn a_ramp_that_takes_no_time_is_none() {
     let mut lamp = Motion::new(Pace::Ramp(ms(0)), OutputValue::Percent(0.0), ms(0));
-    lamp.saw(ms(0), OutputValue::Percent(0.0));
+    lamp.read_back(ms(0), OutputValue::Percent(0.0));
     lamp.begin(ms(100), set(80.0), false);
     assert_eq!((lamp.value(ms(100)), lamp.deadline(), lamp.target()), (OutputValue::Percent(80.0), None, None));
 }
@@ -64,7 +64,7 @@ fn a_ramp_moves_in_steps_and_a_trip_does_not_wait_for_it() {
     assert_eq!((lamp.value(ms(100)), lamp.target()), (OutputValue::Percent(0.0), Some(50.0)));
     assert_eq!(lamp.deadline(), Some(ms(120)));
     assert_eq!(lamp.value(ms(350)), OutputValue::Percent(25.0));
-    lamp.saw(ms(350), OutputValue::Percent(25.0));
+    lamp.read_back(ms(350), OutputValue::Percent(25.0));
     lamp.begin(ms(350), set(5.0), false);
     assert_eq!(lamp.value(ms(450)), OutputValue::Percent(15.0), "back from where it was");
     assert_eq!((lamp.value(ms(5000)), lamp.deadline()), (OutputValue::Percent(5.0), None));
@@ -77,12 +77,12 @@ fn what_has_failed_is_driven_to_its_value_at_once_for_nobody_knows_where_a_ramp_
     let mut lamp = lamp();
     lamp.begin(ms(100), set(50.0), true);
     lamp.value(ms(100));
-    lamp.saw(ms(100), OutputValue::Percent(50.0));
+    lamp.read_back(ms(100), OutputValue::Percent(50.0));
     lamp.forget_position();
     lamp.begin(ms(200), set(0.0), true);
     lamp.begin(ms(300), set(80.0), false);
     assert_eq!((lamp.value(ms(300)), lamp.target()), (OutputValue::Percent(80.0), None), "not by way of 0");
-    lamp.saw(ms(300), OutputValue::Percent(80.0));
+    lamp.read_back(ms(300), OutputValue::Percent(80.0));
     lamp.begin(ms(400), set(70.0), false);
     assert_eq!((lamp.value(ms(400)), lamp.target()), (OutputValue::Percent(80.0), Some(70.0)), "a ramp again");
 }
@@ -165,7 +165,7 @@ fn after_a_failure_the_whole_way_is_begun_again_a_rest_after_it_was_seen_to_stan
         assert_eq!((blind.value(ms(at)), blind.deadline()), (cover(Travel::Stopped, None), None));
         assert_eq!(blind.target(), Some(0.0), "it is still to be closed");
     }
-    blind.saw(ms(60_001), cover(Travel::Stopped, None));
+    blind.read_back(ms(60_001), cover(Travel::Stopped, None));
     assert_eq!(run(&mut blind), [(60_501, Travel::Closing), (69_501, Travel::Stopped)]);
     assert_eq!(blind.value(ms(70_000)), cover(Travel::Stopped, Some(0.0)));
 }
@@ -176,7 +176,7 @@ fn what_ended_before_a_failure_is_not_begun_again() {
     go(&mut blind, 1000, Move::Open);
     run(&mut blind);
     blind.forget_position();
-    blind.saw(ms(30_000), cover(Travel::Stopped, None));
+    blind.read_back(ms(30_000), cover(Travel::Stopped, None));
     assert_eq!((blind.value(ms(30_000)), blind.deadline()), (cover(Travel::Stopped, None), None));
 }
 
@@ -197,14 +197,14 @@ fn the_rest_before_a_turn_counts_from_when_it_was_seen_to_stand_still() {
     let mut blind = blind();
     go(&mut blind, 1000, Move::Open);
     run(&mut blind);
-    blind.saw(ms(13_000), cover(Travel::Stopped, None));
+    blind.read_back(ms(13_000), cover(Travel::Stopped, None));
     assert_eq!(go(&mut blind, 13_400, Move::Close), cover(Travel::Stopped, Some(100.0)), "0.4 s so far");
     // Seen once more, which makes the rest no longer.
-    blind.saw(ms(13_401), cover(Travel::Stopped, None));
+    blind.read_back(ms(13_401), cover(Travel::Stopped, None));
     assert_eq!(blind.deadline(), Some(ms(13_500)));
     blind.value(ms(13_500));
     assert_eq!(go(&mut blind, 15_000, Move::Open), cover(Travel::Stopped, Some(81.25)));
-    blind.saw(ms(15_200), cover(Travel::Stopped, None));
+    blind.read_back(ms(15_200), cover(Travel::Stopped, None));
     assert_eq!(run(&mut blind), [(15_700, Travel::Opening), (18_575, Travel::Stopped)]);
 }
 

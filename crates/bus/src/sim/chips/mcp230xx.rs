@@ -97,7 +97,7 @@ impl Mcp230xx {
     fn levels(&self, port: usize) -> u8 {
         let registers = &self.ports[port].registers;
         let input = (0..8).fold(0, |levels, bit| {
-            let connected = self.world.felt(self.pins[port * 8 + bit]);
+            let connected = self.world.clamped(self.pins[port * 8 + bit]);
             let high = connected > 0.75 || connected >= 0.25 && registers[GPPU] >> bit & 1 == 1;
             levels | u8::from(high) << bit
         });

@@ -241,8 +241,8 @@ impl World {
         true
     }
 
-    /// As the chip feels it: within its range; 0 for a name that it has not.
-    pub fn felt(&self, name: &str) -> f64 {
+    /// The value as the chip measures it, within its range; 0 for a name that it has not.
+    pub fn clamped(&self, name: &str) -> f64 {
         let entry = self.0.iter().find(|(known, ..)| *known == name);
         entry.map_or(0.0, |(_, value, range)| value.clamp(*range.start(), *range.end()))
     }

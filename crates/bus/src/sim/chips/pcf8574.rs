@@ -27,7 +27,7 @@ impl Pcf8574 {
     }
 
     fn levels(&self) -> u8 {
-        let pulled_low = |bit: &u8| self.world.felt(PINS[usize::from(*bit)]) < 0.25;
+        let pulled_low = |bit: &u8| self.world.clamped(PINS[usize::from(*bit)]) < 0.25;
         (0..8).filter(pulled_low).fold(self.latch, |levels, bit| levels & !(1 << bit))
     }
 }

@@ -47,7 +47,7 @@ impl Chip for StandIn {
 
     fn read(&mut self, buffer: &mut [u8]) -> bool {
         // A degree is 256 of them.
-        self.registers[0] = ((self.world.felt("temperature") * 256.0).round() as i16).cast_unsigned();
+        self.registers[0] = ((self.world.clamped("temperature") * 256.0).round() as i16).cast_unsigned();
         let driven = self.fault != Some(Fault::Stuck);
         fill(buffer, self.registers[self.pointer].to_be_bytes().into_iter().filter(|_| driven));
         self.fault != Some(Fault::Nak)

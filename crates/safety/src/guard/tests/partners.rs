@@ -15,7 +15,7 @@ fn an_off_that_waited_is_carried_out_whatever_its_partner_does() {
     let (mut pump, mut valve) = pump_and_valve(Limits { min_on: s(60), safe_after: None, ..base() });
     now(&mut pump, 100, ON, None);
     assert!(matches!(pump.command(s(110), OFF, None), Ok(Grant::At(..))));
-    valve.doubt(s(120));
+    valve.mark_unknown(s(120));
     assert_eq!(pump.due(s(160), None, false), verdict(OFF, StateCause::Limit));
 }
 
@@ -31,11 +31,11 @@ fn an_on_that_waits_rests_after_its_partner_and_is_dropped_while_that_is_not_kno
     let (mut pump, mut valve) = pump_and_valve(Limits { safe_after: None, ..base() });
     open_and_close(&mut valve, 100);
     assert!(matches!(pump.command(s(102), ON, None), Ok(Grant::At(..))));
-    valve.doubt(s(103));
+    valve.mark_unknown(s(103));
     valve.read_back(s(104), READ_OFF);
     assert_eq!(pump.due(s(105), None, false), None);
     assert_eq!(pump.deadline(None, false), Some(s(109)));
-    valve.doubt(s(107));
+    valve.mark_unknown(s(107));
     assert_eq!(pump.due(s(109), None, false), None);
     assert_eq!((pump.deadline(None, false), pump.has_waiting_command()), (None, false));
     valve.read_back(s(110), READ_OFF);
@@ -52,7 +52,7 @@ fn an_on_that_is_dropped_gives_its_lock_back_if_it_was_seen_off() {
         assert!(matches!(pump.command(s(42), ON, None), Ok(Grant::At(..))));
         pump.relimit(often(1));
         if is_doubted {
-            pump.doubt(s(43));
+            pump.mark_unknown(s(43));
         }
         assert_eq!(pump.due(s(45), None, false), None);
         assert!(!pump.has_waiting_command());
