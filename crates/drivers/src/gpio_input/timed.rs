@@ -30,32 +30,34 @@ impl TimedInput {
         Self { line, contact, events: Vec::new() }
     }
 
-    /// Sees every edge that waits, and only then does what is due.
-    fn catch_up(&mut self) -> Result<(), DriverError> {
+    /// Sees every edge that waits, and only then does what is due; `false` if more wait than may be taken in a row.
+    fn catch_up(&mut self) -> Result<bool, DriverError> {
         // Asked before the edges are taken: all that are older are among them then.
         let until = self.line.complete_until().saturating_sub(ON_ITS_WAY);
         for _ in 0..PORTIONS {
             let edges = self.line.take_edges()?;
             if edges.is_empty() {
                 self.contact.advance(until, &mut self.events);
-                break;
+                return Ok(true);
             }
             for edge in edges {
                 let at = edge.at.unwrap_or_else(|| self.line.now());
                 self.contact.see(edge.active, at, &mut self.events);
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 
 impl Sensor for TimedInput {
     /// Also finds out about an edge that nobody has reported: some chips lose one now and then.
     fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
-        self.catch_up()?;
-        let active = self.line.is_active()?;
-        if active != self.contact.level() {
-            self.contact.see(active, self.line.now(), &mut self.events);
+        // While edges wait the level is that after the last of them, and would be one edge too many.
+        if self.catch_up()? {
+            let active = self.line.is_active()?;
+            if active != self.contact.level() {
+                self.contact.see(active, self.line.now(), &mut self.events);
+            }
         }
         Ok(vec![ACTIVE.observed(self.contact.is_active())])
     }
@@ -203,6 +205,17 @@ mod tests {
         kernel.borrow_mut().now = ms(10_000);
         input.take_events().unwrap();
         assert_eq!(kernel.borrow().looks, PORTIONS);
+    }
+
+    #[test]
+    fn a_sample_that_cannot_take_all_edges_makes_none_up() {
+        let edges = [1000; PORTIONS + 3];
+        let (kernel, mut input) = input(button(USUAL), &edges);
+        kernel.borrow_mut().portion = 1;
+        kernel.borrow_mut().now = ms(1001);
+        input.sample().unwrap();
+        let changes = input.take_events().unwrap();
+        assert_eq!(changes, (0..edges.len()).map(|index| change(index % 2 == 0, 1000)).collect::<Vec<_>>());
     }
 
     proptest! {
