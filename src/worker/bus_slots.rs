@@ -379,7 +379,7 @@ impl Drop for BusSlots {
 }
 
 /// From its begin on, so that looks keep their distance; a slow one, which may have failed, from its end on.
-fn refresh_at(begun: Duration, now: Duration, pause: Duration) -> Duration {
+pub(super) fn refresh_at(begun: Duration, now: Duration, pause: Duration) -> Duration {
     if now.saturating_sub(begun) < QUICK { begun.saturating_add(pause) } else { now.saturating_add(pause) }
 }
 

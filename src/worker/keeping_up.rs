@@ -69,12 +69,28 @@ mod tests {
         assert_eq!(after(&[1; 5]).behind(), Some(Figures { asked: 10, managed: 5 }));
         assert_eq!(after(&[19; 5]).behind(), Some(Figures { asked: 100, managed: 5 }));
         assert_eq!(after(&[1, 0, 1, 0, 1]).behind(), None);
+        assert_eq!(after(&[2, 0, 2, 0, 2]).behind(), Some(Figures { asked: 11, managed: 5 }), "three of five are late");
     }
 
     #[test]
     fn one_stall_is_no_slow_bus() {
         assert_eq!(after(&[0, 600, 0, 0, 0]).behind(), None);
         assert_eq!(after(&[0, 600, 0, 40, 0]).behind(), None);
+    }
+
+    #[test]
+    fn what_was_missed_for_another_reason_does_not_count() {
+        let mut keeping = after(&[9; 4]);
+        keeping.begin_again();
+        (0..5).for_each(|_| keeping.sampled(0));
+        assert_eq!(keeping.behind(), None);
+        let mut keeping = after(&[9; 4]);
+        keeping.begin_again();
+        keeping.sampled(9);
+        assert_eq!(keeping.behind(), None, "one sampling since");
+        let mut behind = after(&[9; 5]);
+        behind.begin_again();
+        assert!(behind.behind().is_some(), "what was known stays known");
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Loop {
         self.outputs_due.set(index, due);
     }
 
-    fn take_orders(&mut self) {
+    pub(super) fn take_orders(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Release { plan, done } => {
@@ -395,7 +395,7 @@ impl Loop {
 }
 
 /// A sign of life before a transfer to the bus itself. If that hangs, it is reported by the name of a sensor on the bus.
-fn busy_on(activity: &Activity, sensors: &[SensorSlot], busy: Busy<'_>) {
+pub(super) fn busy_on(activity: &Activity, sensors: &[SensorSlot], busy: Busy<'_>) {
     let now = clock::boottime();
     activity.turn_at(now);
     let sensor_on = |bus: Option<&Name>| sensors.iter().find(|slot| slot.settings.bus.as_ref() == bus);

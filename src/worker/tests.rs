@@ -1,11 +1,14 @@
 //! A worker on the simulated bus, through its public face: a plan goes in, events come out.
 
+mod alone;
 mod busy;
 mod counting;
+mod ending;
 mod enforcing;
 mod failing;
 mod partners;
 mod reload;
+mod sampled;
 mod shown;
 mod totals;
 mod values;

@@ -30,6 +30,7 @@ static SLOW: DriverSpec = DriverSpec {
 async fn a_bus_that_skips_half_of_its_samplings_is_degraded_with_figures_until_it_keeps_up() {
     let mut slow = counter("slow", 50);
     slow.0.driver = &SLOW;
+    let tally = Arc::clone(&slow.1);
     let mut bench = Bench::start(1024, |file| plan(vec![slow], Vec::new(), file));
     let mut statuses = Vec::new();
     while statuses.len() < 3 {
@@ -47,6 +48,8 @@ async fn a_bus_that_skips_half_of_its_samplings_is_degraded_with_figures_until_i
     assert!(words.starts_with("the bus is too slow for its sensors: every 50ms asked for "), "{words}");
     assert!(words.ends_with(" samplings lately, 5 were managed"), "{words}");
     assert_eq!(statuses[2], (SensorStatus::Ok, None), "and well again when it keeps up");
+    // As many as were managed, for it was half at most.
+    assert!(tally.skipped.load(Ordering::Relaxed) >= 5);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ struct Door {
 }
 
 /// One for each story.
-static DOORS: [Door; 2] = [Door::new(), Door::new()];
+static DOORS: [Door; 3] = [Door::new(), Door::new(), Door::new()];
 
 impl Door {
     const fn new() -> Self {
@@ -139,6 +139,19 @@ async fn outputs_that_do_what_is_due_do_it_in_one_turn_however_slowly() {
     assert!(order.await.unwrap().is_ok());
     bench.worker.ask_to_stop();
     assert!(bench.worker.join(SOON).await);
+}
+
+#[tokio::test]
+async fn a_thread_that_hangs_in_a_transfer_is_under_way_with_it_and_left_behind_at_the_end() {
+    let door = &DOORS[2];
+    let bench = Bench::start(64, |file| plan(Vec::new(), vec![heavy(2, "gate", true)], file));
+    let applied = switch_on(&bench, "gate", None);
+    door.wait(1).await;
+    assert_eq!(bench.worker.progress.busy().map(|(name, _)| name), Some(name("gate")));
+    bench.worker.ask_to_stop();
+    assert!(!bench.worker.join(Duration::from_millis(1)).await);
+    door.let_pass(usize::MAX);
+    applied.await.unwrap().unwrap();
 }
 
 /// Readings of the same thread are the clock, and go on afterwards: what holds up the machine holds up both.

@@ -377,3 +377,57 @@ async fn who_asks_a_sensor_that_fails_gets_the_reason() {
     let refusal = sampled.await.unwrap().unwrap_err().to_string();
     assert!(refusal.starts_with("hardware: ") && refusal.contains("0x49"), "{refusal}");
 }
+
+/// Nothing of its own says that its bus has gone, and it is not sampled for long.
+#[tokio::test]
+async fn a_bus_that_goes_and_comes_takes_all_of_its_sensors_with_it_at_once() {
+    let (mut calm, tally) = counter("calm", 3_600_000);
+    calm.driver = &CALM;
+    let sensors = vec![thermometer("tank"), (calm, tally)];
+    let mut bench = Bench::start(ROOMY, |file| plan(sensors, Vec::new(), file));
+    bench.reading("calm").await;
+    bench.write(r#"{"gone":true}"#);
+    while bench.failed().await.0 != name("calm") {}
+    bench.write(r#"{"gone":false}"#);
+    bench.reading("calm").await;
+}
+
+#[tokio::test]
+async fn the_alarm_of_a_bus_ends_when_a_sensor_on_it_answers() {
+    let mut bench = Bench::start(ROOMY, |file| plan(vec![thermometer("tank")], Vec::new(), file));
+    bench.reading("tank").await;
+    bench.write(r#"{"chips":{"0x49":{"fault":"time-out"}}}"#);
+    bench.failed().await;
+    assert_eq!(bench.alarms.list().len(), 1);
+    bench.write(r#"{"chips":{"0x49":{"fault":null}}}"#);
+    let ends = async {
+        while !bench.alarms.list().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(SOON, ends).await.expect("it works again");
+}
+
+/// On the simulated bus, so that it cannot be built without it.
+static CALM: DriverSpec = DriverSpec {
+    bus: BusNeed::Gpio,
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Stuck(false))),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn a_bus_that_is_missing_at_the_start_is_found_long_before_its_only_sensor_is_due() {
+    let (mut calm, tally) = counter("calm", 3_600_000);
+    calm.driver = &CALM;
+    let mut bench = Bench::start(64, |file| {
+        std::fs::write(file, r#"{"gone":true}"#).unwrap();
+        plan(vec![(calm, tally)], Vec::new(), file)
+    });
+    assert_eq!(bench.status().await, SensorStatus::Degraded);
+    bench.write(r#"{"gone":false}"#);
+    bench.reading("calm").await;
+}

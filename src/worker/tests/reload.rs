@@ -3,6 +3,7 @@
 use super::*;
 use fieldgate_bus::expander;
 use fieldgate_bus::{Claim, Upstream};
+use fieldgate_filters::{Parameter, Step, find};
 
 /// How often [`STEADY`] was built, by one test.
 static BUILT: AtomicUsize = AtomicUsize::new(0);
@@ -72,7 +73,7 @@ static ABSENT: DriverSpec = DriverSpec {
 };
 
 /// A bench with an expander on it, which has a sensor and these outputs.
-fn with_expander(actuators: Vec<ActuatorSettings>, file: &Path) -> Plan {
+pub(super) fn with_expander(actuators: Vec<ActuatorSettings>, file: &Path) -> Plan {
     let (mut contact, tally) = counter("contact", 1000);
     (contact.driver, contact.bus) = (&ABSENT, Some(name("pins")));
     let mut plan = plan(vec![(contact, tally)], actuators, file);
@@ -250,4 +251,49 @@ async fn the_limits_of_an_output_that_stays_are_those_of_the_new_plan() {
     let silent = pump(Some(Duration::from_millis(50)));
     bench.worker.inbox.try_send(Order::Replan(plan(Vec::new(), vec![silent], &bench.state_file()))).unwrap();
     while bench.state().await != (OFF, StateCause::SafeState) {}
+}
+
+/// Always says what stands in its settings.
+struct Level(f64);
+
+impl Sensor for Level {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        Ok(vec![TEMPERATURE.measured(self.0)])
+    }
+}
+
+static LEVEL: DriverSpec = DriverSpec {
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE],
+        default_every: None,
+        build: |_, settings| Ok(Box::new(Level(settings.number("level")))),
+    },
+    ..NOBODY
+};
+
+/// One that has changed is another sensor, whose next sample would be an hour away.
+#[tokio::test]
+async fn a_sensor_that_has_changed_is_sampled_at_once_and_its_filters_begin_again() {
+    let of = |level| {
+        let (mut sensor, tally) = counter("n", 3_600_000);
+        sensor.driver = &LEVEL;
+        sensor.settings = settings(&[("level", Setting::Number(level))]);
+        let steps = vec![Step::new(find("maximum").unwrap(), Parameter::Value(Setting::Integer(1000)))];
+        sensor.filters = vec![MeasurementFilters { name: "temperature".into(), steps }];
+        (sensor, tally)
+    };
+    let mut bench = Bench::start(64, |file| plan(vec![of(1000.0)], Vec::new(), file));
+    assert_eq!(bench.reading("n").await.measurements, [TEMPERATURE.measured(1000.0)]);
+    bench.worker.inbox.offer(Order::Replan(plan(vec![of(1.0)], Vec::new(), &bench.state_file()))).unwrap();
+    assert_eq!(bench.reading("n").await.measurements, [TEMPERATURE.measured(1.0)]);
+}
+
+#[tokio::test]
+async fn what_a_reload_says_of_retaining_is_in_force_for_a_sensor_that_is_the_same() {
+    let (sensor, tally) = counter("n", 10);
+    let retained = SensorSettings { retain: true, ..sensor.clone() };
+    let mut bench = Bench::start(ROOMY, |file| plan(vec![(sensor, Arc::clone(&tally))], Vec::new(), file));
+    bench.reading("n").await;
+    bench.worker.inbox.offer(Order::Replan(plan(vec![(retained, tally)], Vec::new(), &bench.state_file()))).unwrap();
+    bench.next(|event| matches!(event, Event::Reading { retain: true, .. }).then_some(())).await;
 }

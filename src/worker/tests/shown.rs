@@ -194,29 +194,32 @@ impl Actuator for Plain {
     }
 }
 
-static PLAIN: DriverSpec = DriverSpec {
+pub(super) static PLAIN: DriverSpec = DriverSpec {
     role: Role::Actuator { kind: |_| OutputKind::Switch, pace: |_| Pace::AtOnce, build: |_, _, _| Ok(Box::new(Plain)) },
     ..NOBODY
 };
 
 /// An idle thread looks by itself only once in [`crate::deadlines::IDLE_TURN`], and no machine is so late each time.
 #[tokio::test]
-async fn a_lease_and_the_stop_wake_a_thread_that_has_nothing_else_to_do() {
+async fn an_order_a_lease_and_the_stop_wake_a_thread_that_has_nothing_else_to_do() {
     let soon = crate::deadlines::IDLE_TURN / 2;
-    let mut is_woken = [false; 2];
+    let mut is_woken = [false; 3];
     for _ in 0..20 {
         let output = ActuatorSettings { driver: &PLAIN, ..pump(None) };
         let buses = vec![(Some(name("bench")), bus::Settings::Host)];
         let mut bench = Bench::start(64, |_| Plan { buses, sensors: Vec::new(), actuators: vec![output] });
+        bench.worker.begun().await;
+        let asked = clock::boottime();
         bench.order(true, Some(Duration::from_millis(20))).await.unwrap().unwrap();
         let on_since = clock::boottime();
+        is_woken[2] |= on_since - asked < soon;
         while bench.state().await.1 != StateCause::For {}
         is_woken[0] |= clock::boottime() - on_since < soon;
         let asked = clock::boottime();
         bench.worker.ask_to_stop();
         assert!(bench.worker.join(SOON).await);
         is_woken[1] |= clock::boottime() - asked < soon;
-        if is_woken == [true; 2] {
+        if is_woken == [true; 3] {
             return;
         }
     }
@@ -228,7 +231,32 @@ fn who_is_under_way_is_known_by_name_and_since_when() {
     let (activity, tank) = (Activity::default(), name("tank"));
     assert_eq!(activity.busy(), None);
     activity.busy_at(Some(&tank), Duration::from_secs(9));
-    assert_eq!(activity.busy(), Some((tank, Duration::from_secs(9))));
+    assert_eq!(activity.busy(), Some((tank.clone(), Duration::from_secs(9))));
     activity.busy_at(None, Duration::from_secs(10));
     assert_eq!(activity.busy(), None);
+    let begun = clock::boottime();
+    activity.busy_with(Some(&tank));
+    assert!(activity.busy().is_some_and(|(named, since)| named == tank && since >= begun));
+    activity.turn();
+    assert!(activity.last_turn() >= begun);
+}
+
+/// A device that is the same in one thing and another in the next is built again.
+#[test]
+fn a_device_is_the_same_when_driver_bus_and_settings_are() {
+    let sensor = counter("n", 10).0;
+    let called = SensorSettings { name: name("m"), every: SOON, ..sensor.clone() };
+    assert!(sensor.same_device(&called));
+    let mut others = [sensor.clone(), sensor.clone(), sensor.clone()];
+    others[0].driver = &BELL;
+    others[1].bus = Some(name("other"));
+    others[2].settings.insert("amplitude", Setting::Number(2.0));
+    assert!(others.iter().all(|other| !sensor.same_device(other)));
+    let output = pump(None);
+    assert!(output.same_device(&ActuatorSettings { name: name("fan"), ..pump(Some(SOON)) }));
+    let mut others = [output.clone(), output.clone(), output.clone()];
+    others[0].driver = &PLAIN;
+    others[1].bus = name("other");
+    others[2].settings.insert("line", Setting::Text("GPIO5".into()));
+    assert!(others.iter().all(|other| !output.same_device(other)));
 }

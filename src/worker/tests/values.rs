@@ -240,3 +240,48 @@ async fn a_second_measurement_whose_filters_leave_nothing_is_named_when_it_joins
     }
     assert_eq!(all, [format!("temperature: {why}"), format!("temperature: {why}; humidity: {why}")]);
 }
+
+/// One channel is missing, then the other, then none.
+struct Holes(u32);
+
+impl Sensor for Holes {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        self.0 += 1;
+        let (there, missing) = match self.0 {
+            ..6 => (TEMPERATURE, "humidity"),
+            6..11 => (HUMIDITY, "temperature"),
+            _ => return Ok(vec![TEMPERATURE.measured(1.0), HUMIDITY.measured(1.0)]),
+        };
+        let left_out = vec![(missing.into(), DriverError::NotReady("this channel"))];
+        Err(DriverError::Partly(Partly { measured: vec![there.measured(1.0)], left_out }))
+    }
+}
+
+static HOLES: DriverSpec = DriverSpec {
+    role: Role::Sensor {
+        measurements: |_| vec![TEMPERATURE, HUMIDITY],
+        default_every: None,
+        build: |_, _| Ok(Box::new(Holes(0))),
+    },
+    ..NOBODY
+};
+
+#[tokio::test]
+async fn a_status_says_which_measurements_are_left_out_and_again_when_these_are_others() {
+    let mut holes = counter("holes", 10);
+    holes.0.driver = &HOLES;
+    let mut bench = Bench::start(ROOMY, |file| plan(vec![holes], Vec::new(), file));
+    let mut all = Vec::new();
+    while !matches!(all.last(), Some((SensorStatus::Ok, _))) {
+        let status = bench.next(|event| match event {
+            Event::Status { status, error, .. } => Some((status, error)),
+            _ => None,
+        });
+        all.push(status.await);
+        // What takes a second is followed by the status once more.
+        all.dedup();
+    }
+    let expected =
+        |missing: &str| (SensorStatus::Degraded, Some(format!("without {missing}: this channel is not ready")));
+    assert_eq!(all, [expected("humidity"), expected("temperature"), (SensorStatus::Ok, None)]);
+}

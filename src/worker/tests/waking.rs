@@ -198,3 +198,77 @@ async fn what_comes_by_a_descriptor_is_a_reading_long_before_the_sensor_is_due()
         assert_eq!(bench.reading("clicked").await.seq, seq);
     }
 }
+
+/// A byte is a click of [`LATE`].
+static LATE_LINE: LazyLock<(UnixStream, UnixStream)> = LazyLock::new(|| UnixStream::pair().unwrap());
+static LATE_BUILT: AtomicUsize = AtomicUsize::new(0);
+
+/// Fails when it is sampled, and hears its line.
+struct Late(UnixStream);
+
+impl Sensor for Late {
+    fn sample(&mut self) -> Result<Vec<Measurement>, DriverError> {
+        Err(DriverError::NotReady("the sensor"))
+    }
+
+    fn take_events(&mut self) -> Result<Vec<drivers::Event>, DriverError> {
+        let mut clicks = [0; 8];
+        let count = self.0.read(&mut clicks).unwrap_or(0);
+        Ok(vec![drivers::Event { at: None, measurements: vec![TEMPERATURE.measured(1.0)] }; count])
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+}
+
+/// Cannot be built at first.
+static LATE: DriverSpec = sleeper(|_, _| {
+    if LATE_BUILT.fetch_add(1, Ordering::SeqCst) == 0 {
+        return Err(DriverError::NotReady("the line"));
+    }
+    let line = LATE_LINE.1.try_clone().unwrap();
+    line.set_nonblocking(true).unwrap();
+    Ok(Box::new(Late(line)))
+});
+
+#[tokio::test]
+async fn a_line_that_was_not_there_at_the_start_is_heard_as_soon_as_it_is_and_its_sensor_is_well() {
+    let mut late = counter("late", 3_600_000);
+    late.0.driver = &LATE;
+    let mut bench = Bench::start(64, |file| plan(vec![late], Vec::new(), file));
+    let failed = |event| matches!(event, Event::Status { status: SensorStatus::Degraded, .. }).then_some(());
+    bench.next(failed).await;
+    let (answer, sampled) = oneshot::channel();
+    bench.worker.inbox.offer(Order::Sample { sensor: name("late"), answer }).unwrap();
+    assert!(sampled.await.unwrap().is_err(), "it is built, and cannot be sampled");
+    (&LATE_LINE.0).write_all(&[1]).unwrap();
+    let well = |event| matches!(event, Event::Status { status: SensorStatus::Ok, .. }).then_some(());
+    bench.next(well).await;
+    assert_eq!(bench.reading("late").await.measurements, [TEMPERATURE.measured(1.0)]);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_sample_gets_it_long_before_the_sensor_is_due() {
+    let mut bench = Bench::start(64, |file| plan(vec![counter("n", 3_600_000)], Vec::new(), file));
+    bench.reading("n").await;
+    let (answer, sampled) = oneshot::channel();
+    bench.worker.inbox.offer(Order::Sample { sensor: name("n"), answer }).unwrap();
+    tokio::time::timeout(SOON, sampled).await.expect("in time").unwrap().unwrap();
+}
+
+/// A thread that shows none for some seconds has stopped, and the watchdog ends the program.
+#[tokio::test]
+async fn a_thread_that_has_nothing_to_do_gives_signs_of_life() {
+    let buses = vec![(Some(name("bench")), bus::Settings::Host)];
+    let mut bench = Bench::start(64, |_| Plan { buses, sensors: Vec::new(), actuators: Vec::new() });
+    bench.worker.begun().await;
+    let mut turns = std::collections::BTreeSet::new();
+    let life = async {
+        while turns.len() < 3 {
+            turns.insert(bench.worker.progress.last_turn());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(SOON, life).await.expect("it turns");
+}
