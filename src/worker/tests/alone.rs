@@ -124,8 +124,11 @@ static ON_ONE_CHIP: DriverSpec = DriverSpec {
 fn when_one_output_cannot_be_built_slowly_the_others_on_its_chip_are_not_tried_also_after_a_reload() {
     let relay = |called| ActuatorSettings { name: name(called), driver: &ON_ONE_CHIP, ..pump(None) };
     let (mut thread, ..) = alone();
+    let begun = clock::boottime();
     thread.adopt(of(Vec::new(), vec![relay("pump"), relay("fan"), relay("lamp")]));
-    assert_eq!(TRIED.load(Ordering::SeqCst), 1);
+    let tried = TRIED.load(Ordering::SeqCst);
+    // Where the machine was so slow that the first had rested, the next was tried.
+    assert!(tried == 1 || clock::boottime() - begun >= QUICK * 6, "{tried} were tried");
     assert!(thread.outputs.iter().all(|output| thread.buses.rest.is_failing(output.domain)));
     // It rests for longer than the reload takes, and something else on the bus answers.
     let transfer = Transfer { ended_at: clock::boottime() + SOON, cost: QUICK };
@@ -133,7 +136,7 @@ fn when_one_output_cannot_be_built_slowly_the_others_on_its_chip_are_not_tried_a
     thread.buses.rest.failed(domain, Purpose::Output, transfer, "timed out");
     thread.buses.note(Some(&name("bench")), Ok(()));
     thread.adopt(of(Vec::new(), ["pump", "fan", "lamp", "horn"].map(relay).into()));
-    assert_eq!(TRIED.load(Ordering::SeqCst), 1);
+    assert_eq!(TRIED.load(Ordering::SeqCst), tried);
     assert!(thread.outputs.iter().all(|output| thread.buses.rest.is_failing(output.domain)));
 }
 

@@ -277,7 +277,12 @@ async fn a_status_says_which_measurements_are_left_out_and_again_when_these_are_
             Event::Status { status, error, .. } => Some((status, error)),
             _ => None,
         });
-        all.push(status.await);
+        let status = status.await;
+        // A machine that is busy with other things may take too long for the period, which is said as well.
+        if status.1.as_deref().is_some_and(is_too_slow) {
+            continue;
+        }
+        all.push(status);
         // What takes a second is followed by the status once more.
         all.dedup();
     }
