@@ -262,21 +262,21 @@ mod tests {
 
     #[test]
     fn one_that_is_refused_at_once_does_not_rest_any_more() {
-        let mut rest = Rest::default();
-        let absent = chip(&mut rest, 1);
-        (10..13).for_each(|at| fails(&mut rest, absent, Purpose::Sample, at));
+        let mut backoff = Backoff::default();
+        let absent = chip(&mut backoff, 1);
+        (10..13).for_each(|at| fails(&mut backoff, absent, Purpose::Sample, at));
         let quick = Transfer { ended_at: s(14), cost: Duration::from_millis(1) };
-        rest.failed(absent, Purpose::Sample, quick, "no answer");
-        assert_eq!((rest.is_failing(absent), rest.allowed_from(absent, Purpose::Sample)), (false, s(0)));
+        backoff.failed(absent, Purpose::Sample, quick, "no answer");
+        assert_eq!((backoff.is_failing(absent), backoff.allowed_from(absent, Purpose::Sample)), (false, s(0)));
     }
 
     #[test]
     fn the_reason_is_that_of_the_last_failure() {
-        let mut rest = Rest::default();
-        let bad = chip(&mut rest, 1);
-        fails(&mut rest, bad, Purpose::Output, 10);
-        rest.failed(bad, Purpose::Output, Transfer { ended_at: s(12), cost: s(1) }, "arbitration lost");
-        assert_eq!(rest.why(bad), "arbitration lost");
+        let mut backoff = Backoff::default();
+        let bad = chip(&mut backoff, 1);
+        fails(&mut backoff, bad, Purpose::Output, 10);
+        backoff.failed(bad, Purpose::Output, Transfer { ended_at: s(12), cost: s(1) }, "arbitration lost");
+        assert_eq!(backoff.why(bad), "arbitration lost");
     }
 
     #[test]

@@ -2,21 +2,21 @@
 
 use super::shown::PLAIN;
 use super::*;
+use crate::worker::backoff::{Purpose, QUICK, Transfer};
 use crate::worker::bus_slots::News;
 use crate::worker::output::{OutputSlot, Request};
-use crate::worker::rest::{Purpose, QUICK, Transfer};
 use crate::worker::run::Loop;
 use fieldgate_bus::Claim;
 use fieldgate_drivers::Actuator;
 
 /// A loop with nothing in it yet, and what it says.
-pub(super) fn alone() -> (Loop, Arc<Progress>, mpsc::Receiver<Event>) {
-    let (thread, progress, events, _) = with_inbox();
-    (thread, progress, events)
+pub(super) fn alone() -> (Loop, Arc<Activity>, mpsc::Receiver<Event>) {
+    let (thread, activity, events, _) = with_inbox();
+    (thread, activity, events)
 }
 
 /// The same, and where its orders are put.
-fn with_inbox() -> (Loop, Arc<Progress>, mpsc::Receiver<Event>, SyncSender<Order>) {
+fn with_inbox() -> (Loop, Arc<Activity>, mpsc::Receiver<Event>, SyncSender<Order>) {
     let (events, received) = mpsc::channel(64);
     let context = Context {
         run: RunId(7),
@@ -29,11 +29,11 @@ fn with_inbox() -> (Loop, Arc<Progress>, mpsc::Receiver<Event>, SyncSender<Order
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),
     };
-    let progress = Arc::<Progress>::default();
+    let activity = Arc::<Activity>::default();
     let (_, waiter) = wait::pair().unwrap();
-    let (plan, shown) = (of(Vec::new(), Vec::new()), Arc::clone(&progress));
+    let (plan, shown) = (of(Vec::new(), Vec::new()), Arc::clone(&activity));
     let (orders, inbox) = sync_channel(INBOX_CAPACITY);
-    (Loop::new(plan, context, inbox, waiter, Arc::default(), shown), progress, received, orders)
+    (Loop::new(plan, context, inbox, waiter, Arc::default(), shown), activity, received, orders)
 }
 
 pub(super) fn of(sensors: Vec<(SensorSettings, Arc<Tally>)>, actuators: Vec<ActuatorSettings>) -> Plan {
@@ -53,11 +53,11 @@ fn an_output_that_stays_has_the_domain_of_the_new_plan() {
     thread.adopt(of(Vec::new(), vec![plain("fan"), plain("lamp"), plain("pump")]));
     let transfer = Transfer { ended_at: clock::boottime(), cost: QUICK * 2 };
     let domain = thread.outputs[2].domain;
-    thread.buses.rest.failed(domain, Purpose::Output, transfer, "timed out");
+    thread.buses.backoff.failed(domain, Purpose::Output, transfer, "timed out");
     thread.adopt(of(Vec::new(), vec![plain("pump"), plain("lamp")]));
     let failing = |called| {
         let output = thread.outputs.iter().find(|output| output.slot.settings.name == name(called)).unwrap();
-        thread.buses.rest.is_failing(output.domain)
+        thread.buses.backoff.is_failing(output.domain)
     };
     assert_eq!(["pump", "lamp"].map(failing), [true, false]);
 }
@@ -65,7 +65,7 @@ fn an_output_that_stays_has_the_domain_of_the_new_plan() {
 /// What was under way at a building of [`HEAVY`], the last sign of life before it, and when it was over.
 type Seen = (Option<Name>, Duration, Duration);
 
-static WATCHED: Mutex<Option<Arc<Progress>>> = Mutex::new(None);
+static WATCHED: Mutex<Option<Arc<Activity>>> = Mutex::new(None);
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
 /// Cannot be built, and takes long for that.
@@ -74,8 +74,8 @@ static HEAVY: DriverSpec = DriverSpec {
         kind: |_| OutputKind::Switch,
         pace: |_| Pace::AtOnce,
         build: |_, _, _| {
-            let progress = WATCHED.lock().unwrap().clone().unwrap();
-            let (busy, turned) = (progress.busy(), progress.last_turn());
+            let activity = WATCHED.lock().unwrap().clone().unwrap();
+            let (busy, turned) = (activity.busy(), activity.last_turn());
             wait_long();
             SEEN.lock().unwrap().push((busy.map(|(name, _)| name), turned, clock::boottime()));
             Err(DriverError::NotReady("the output"))
@@ -88,10 +88,10 @@ static HEAVY: DriverSpec = DriverSpec {
 #[test]
 fn each_output_that_is_built_is_a_sign_of_life_and_named_meanwhile() {
     let heavy = |called| ActuatorSettings { name: name(called), driver: &HEAVY, ..pump(None) };
-    let (mut thread, progress, _events) = alone();
-    *WATCHED.lock().unwrap() = Some(Arc::clone(&progress));
+    let (mut thread, activity, _events) = alone();
+    *WATCHED.lock().unwrap() = Some(Arc::clone(&activity));
     thread.adopt(of(Vec::new(), vec![heavy("pump"), heavy("fan")]));
-    assert_eq!(progress.busy(), None);
+    assert_eq!(activity.busy(), None);
     let seen = std::mem::take(&mut *SEEN.lock().unwrap());
     let named: Vec<_> = seen.iter().map(|(busy, ..)| busy.clone()).collect();
     assert_eq!(named, [Some(name("pump")), Some(name("fan"))]);
@@ -129,32 +129,32 @@ fn when_one_output_cannot_be_built_slowly_the_others_on_its_chip_are_not_tried_a
     let tried = TRIED.load(Ordering::SeqCst);
     // Where the machine was so slow that the first had rested, the next was tried.
     assert!(tried == 1 || clock::boottime() - begun >= QUICK * 6, "{tried} were tried");
-    assert!(thread.outputs.iter().all(|output| thread.buses.rest.is_failing(output.domain)));
+    assert!(thread.outputs.iter().all(|output| thread.buses.backoff.is_failing(output.domain)));
     // It rests for longer than the reload takes, and something else on the bus answers.
     let transfer = Transfer { ended_at: clock::boottime() + SOON, cost: QUICK };
     let domain = thread.outputs[0].domain;
-    thread.buses.rest.failed(domain, Purpose::Output, transfer, "timed out");
-    thread.buses.note(Some(&name("bench")), Ok(()));
+    thread.buses.backoff.failed(domain, Purpose::Output, transfer, "timed out");
+    thread.buses.record_bus_outcome(Some(&name("bench")), Ok(()));
     thread.adopt(of(Vec::new(), ["pump", "fan", "lamp", "horn"].map(relay).into()));
     assert_eq!(TRIED.load(Ordering::SeqCst), tried);
-    assert!(thread.outputs.iter().all(|output| thread.buses.rest.is_failing(output.domain)));
+    assert!(thread.outputs.iter().all(|output| thread.buses.backoff.is_failing(output.domain)));
 }
 
 /// An order that is refused moves nothing, and no failure of others is its own.
 #[test]
 fn an_output_that_is_asked_for_something_is_under_way_until_that_is_over_and_without_a_transfer_nothing_is_known_of_it()
 {
-    let (mut thread, progress, _events) = alone();
+    let (mut thread, activity, _events) = alone();
     thread.adopt(of(Vec::new(), vec![ActuatorSettings { driver: &PLAIN, ..pump(None) }]));
-    thread.buses.note(Some(&name("bench")), Err(&DriverError::NotReady("another one")));
+    thread.buses.record_bus_outcome(Some(&name("bench")), Err(&DriverError::NotReady("another one")));
     let begun = clock::boottime();
-    thread.talk(0, |_, _| {
-        assert_eq!(progress.busy().map(|(name, _)| name), Some(name("pump")));
-        assert!(progress.last_turn() >= begun);
+    thread.with_transfer(0, |_, _| {
+        assert_eq!(activity.busy().map(|(name, _)| name), Some(name("pump")));
+        assert!(activity.last_turn() >= begun);
         wait_long();
     });
-    assert_eq!(progress.busy(), None);
-    assert!(!thread.buses.rest.is_failing(thread.outputs[0].domain));
+    assert_eq!(activity.busy(), None);
+    assert!(!thread.buses.backoff.is_failing(thread.outputs[0].domain));
 }
 
 /// It may be on, and its chip may have lost what was written to it.
@@ -166,7 +166,7 @@ fn an_order_for_an_output_that_rests_is_refused_without_a_trial_and_it_is_made_s
     assert_eq!(thread.outputs[0].slot.deadline(&heartbeat), None);
     let transfer = Transfer { ended_at: clock::boottime() + SOON, cost: QUICK };
     let domain = thread.outputs[0].domain;
-    thread.buses.rest.failed(domain, Purpose::Output, transfer, "timed out");
+    thread.buses.backoff.failed(domain, Purpose::Output, transfer, "timed out");
     let (answer, mut applied) = oneshot::channel();
     let action = Action::Set(OutputValue::Switch(true));
     orders.send(Order::Apply { actuator: name("pump"), action, lease: None, answer }).unwrap();
@@ -272,16 +272,16 @@ fn an_output_that_does_not_follow_is_driven_again_at_once_and_then_twice_in_a_se
     let due = |thread: &Loop| thread.outputs[0].slot.deadline(&heartbeat);
     assert!(due(&thread).unwrap() <= clock::boottime());
     let begun = clock::boottime();
-    thread.talk(0, OutputSlot::enforce);
+    thread.with_transfer(0, OutputSlot::enforce);
     let again = due(&thread).unwrap();
     assert!(again >= begun + Duration::from_millis(500) && again <= clock::boottime() + Duration::from_millis(500));
     let (answer, _) = oneshot::channel();
     let on = || Request::Command(Action::Set(OutputValue::Switch(true)), None);
-    thread.talk(0, |slot, buses| slot.request(on(), answer, buses));
+    thread.with_transfer(0, |slot, buses| slot.request(on(), answer, buses));
     assert_eq!((LAME_DRIVEN.load(Ordering::SeqCst), due(&thread)), (3, None));
     let (answer, _) = oneshot::channel();
     let off = Request::Command(Action::Set(OutputValue::Switch(false)), None);
-    thread.talk(0, |slot, buses| slot.request(off, answer, buses));
+    thread.with_transfer(0, |slot, buses| slot.request(off, answer, buses));
     assert!(due(&thread).unwrap() <= clock::boottime(), "a first failure again");
 }
 
@@ -294,7 +294,7 @@ fn the_alarm_of_a_bus_ends_when_an_output_on_it_follows() {
     thread.adopt(plan(Vec::new(), vec![pump(None)], &file));
     assert_eq!(thread.buses.context.alarms.list().len(), 1);
     std::fs::write(&file, r#"{"gone":false}"#).unwrap();
-    thread.talk(0, OutputSlot::enforce);
+    thread.with_transfer(0, OutputSlot::enforce);
     assert!(thread.buses.context.alarms.list().is_empty());
 }
 

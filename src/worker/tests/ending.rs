@@ -3,7 +3,7 @@
 
 use super::counting::clicker;
 use super::*;
-use crate::worker::rest::QUICK;
+use crate::worker::backoff::QUICK;
 use fieldgate_bus::Claim;
 use fieldgate_drivers::Actuator;
 use fieldgate_safety::Pair;
@@ -107,7 +107,7 @@ async fn fill(bench: &Bench) {
 
 async fn sample(bench: &Bench, sensor: &str) {
     let (answer, sampled) = oneshot::channel();
-    bench.worker.inbox.offer(Order::Sample { sensor: name(sensor), answer }).unwrap();
+    bench.worker.inbox.try_send(Order::Sample { sensor: name(sensor), answer }).unwrap();
     sampled.await.unwrap().unwrap();
 }
 
@@ -179,7 +179,7 @@ async fn an_output_that_is_on_when_safe_follows_at_the_end_when_its_partner_has_
     let mut bench = Bench::start_in(interlocks, 64, |file| plan(Vec::new(), vec![mains, pump(None)], file));
     let (answer, applied) = oneshot::channel();
     let action = Action::Set(OutputValue::Switch(false));
-    bench.worker.inbox.offer(Order::Apply { actuator: name("mains"), action, lease: None, answer }).unwrap();
+    bench.worker.inbox.try_send(Order::Apply { actuator: name("mains"), action, lease: None, answer }).unwrap();
     applied.await.unwrap().unwrap();
     // It waits until the other has rested.
     while !matches!(bench.order(true, None).await, Ok(Ok(_))) {}
@@ -231,5 +231,5 @@ async fn an_output_that_is_given_up_when_it_leaves_the_configuration_does_not_ke
     interlocks.arrange(Vec::new(), [name("pump")]);
     // The second is given up when the first has failed.
     bench.release(plan(Vec::new(), vec![pump], &bench.state_file())).await;
-    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), note: None }));
+    assert_eq!(bench.order(true, None).await.unwrap(), Ok(Done { value: OutputValue::Switch(true), postponed: None }));
 }

@@ -147,7 +147,7 @@ async fn a_thread_that_hangs_in_a_transfer_is_under_way_with_it_and_left_behind_
     let bench = Bench::start(64, |file| plan(Vec::new(), vec![heavy(2, "gate", true)], file));
     let applied = switch_on(&bench, "gate", None);
     door.wait(1).await;
-    assert_eq!(bench.worker.progress.busy().map(|(name, _)| name), Some(name("gate")));
+    assert_eq!(bench.worker.activity.busy().map(|(name, _)| name), Some(name("gate")));
     bench.worker.ask_to_stop();
     assert!(!bench.worker.join(Duration::from_millis(1)).await);
     door.let_pass(usize::MAX);

@@ -284,7 +284,7 @@ async fn a_sensor_that_has_changed_is_sampled_at_once_and_its_filters_begin_agai
     };
     let mut bench = Bench::start(64, |file| plan(vec![of(1000.0)], Vec::new(), file));
     assert_eq!(bench.reading("n").await.measurements, [TEMPERATURE.measured(1000.0)]);
-    bench.worker.inbox.offer(Order::Replan(plan(vec![of(1.0)], Vec::new(), &bench.state_file()))).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(plan(vec![of(1.0)], Vec::new(), &bench.state_file()))).unwrap();
     assert_eq!(bench.reading("n").await.measurements, [TEMPERATURE.measured(1.0)]);
 }
 
@@ -294,6 +294,6 @@ async fn what_a_reload_says_of_retaining_is_in_force_for_a_sensor_that_is_the_sa
     let retained = SensorSettings { retain: true, ..sensor.clone() };
     let mut bench = Bench::start(ROOMY, |file| plan(vec![(sensor, Arc::clone(&tally))], Vec::new(), file));
     bench.reading("n").await;
-    bench.worker.inbox.offer(Order::Replan(plan(vec![(retained, tally)], Vec::new(), &bench.state_file()))).unwrap();
+    bench.worker.inbox.try_send(Order::Replan(plan(vec![(retained, tally)], Vec::new(), &bench.state_file()))).unwrap();
     bench.next(|event| matches!(event, Event::Reading { retain: true, .. }).then_some(())).await;
 }

@@ -3,8 +3,8 @@
 use super::alone::{alone, of, wait_long};
 use super::reload::with_expander;
 use super::*;
+use crate::worker::backoff::Purpose;
 use crate::worker::bus_slots::{Busy, News, refresh_at};
-use crate::worker::rest::Purpose;
 use crate::worker::run::{Loop, busy_on};
 use fieldgate_bus::BusError;
 use fieldgate_drivers::partly::Partly;
@@ -89,9 +89,9 @@ fn one_that_fails_slowly_twice_rests() {
     let begun = clock::boottime();
     let domain = thread.sensors[0].domain;
     (0..2).for_each(|_| sample(&mut thread, 0));
-    assert!(thread.buses.rest.is_failing(domain));
-    assert!(thread.buses.rest.allowed_from(domain, Purpose::Sample) > begun);
-    assert_eq!(thread.buses.rest.why(domain), "the chip is not ready");
+    assert!(thread.buses.backoff.is_failing(domain));
+    assert!(thread.buses.backoff.allowed_from(domain, Purpose::Sample) > begun);
+    assert_eq!(thread.buses.backoff.why(domain), "the chip is not ready");
 }
 
 /// Says that its bus has gone.
@@ -143,16 +143,16 @@ fn a_bus_is_named_while_it_is_opened_and_looked_at_and_another_of_its_name_is_cl
 
 #[test]
 fn the_report_of_a_bus_that_hangs_names_a_sensor_on_it() {
-    let (mut thread, progress, _events) = alone();
+    let (mut thread, activity, _events) = alone();
     let (on_it, other) = (sensor(&HALF), counter("other", 50));
     let other = (SensorSettings { bus: None, ..other.0 }, other.1);
     thread.adopt(of(vec![other, on_it], Vec::new()));
     let begun = clock::boottime();
     let bench = name("bench");
     for (busy, named) in [(Busy::Bus(&bench), Some("n")), (Busy::Host, Some("other")), (Busy::Nothing, None)] {
-        busy_on(&progress, &thread.sensors, busy);
-        assert_eq!(progress.busy().map(|(name, _)| name), named.map(name));
-        assert!(progress.last_turn() >= begun);
+        busy_on(&activity, &thread.sensors, busy);
+        assert_eq!(activity.busy().map(|(name, _)| name), named.map(name));
+        assert!(activity.last_turn() >= begun);
     }
 }
 

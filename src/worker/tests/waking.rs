@@ -240,7 +240,7 @@ async fn a_line_that_was_not_there_at_the_start_is_heard_as_soon_as_it_is_and_it
     let failed = |event| matches!(event, Event::Status { status: SensorStatus::Degraded, .. }).then_some(());
     bench.next(failed).await;
     let (answer, sampled) = oneshot::channel();
-    bench.worker.inbox.offer(Order::Sample { sensor: name("late"), answer }).unwrap();
+    bench.worker.inbox.try_send(Order::Sample { sensor: name("late"), answer }).unwrap();
     assert!(sampled.await.unwrap().is_err(), "it is built, and cannot be sampled");
     (&LATE_LINE.0).write_all(&[1]).unwrap();
     let well = |event| matches!(event, Event::Status { status: SensorStatus::Ok, .. }).then_some(());
@@ -253,7 +253,7 @@ async fn who_asks_for_a_sample_gets_it_long_before_the_sensor_is_due() {
     let mut bench = Bench::start(64, |file| plan(vec![counter("n", 3_600_000)], Vec::new(), file));
     bench.reading("n").await;
     let (answer, sampled) = oneshot::channel();
-    bench.worker.inbox.offer(Order::Sample { sensor: name("n"), answer }).unwrap();
+    bench.worker.inbox.try_send(Order::Sample { sensor: name("n"), answer }).unwrap();
     tokio::time::timeout(SOON, sampled).await.expect("in time").unwrap().unwrap();
 }
 
@@ -266,7 +266,7 @@ async fn a_thread_that_has_nothing_to_do_gives_signs_of_life() {
     let mut turns = std::collections::BTreeSet::new();
     let life = async {
         while turns.len() < 3 {
-            turns.insert(bench.worker.progress.last_turn());
+            turns.insert(bench.worker.activity.last_turn());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
