@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::common::client::{Client, Message as Heard};
 use crate::common::gateway::program;
 use crate::common::quick::{FAST, LONG, config, folder, remembering, start, taken, wait_taken};
-use crate::common::{SOON, seed, wait_until};
+use crate::common::{SOON, seed, wait_for, wait_until};
 use fastrand::Rng;
 use fieldgate_model::payload::{StoredReply, loss};
 use fieldgate_model::{ClockStatus, Key, Loss, Message, MessageKind, Moment, Name, Qos, RunId};
@@ -23,9 +23,14 @@ use serde_json::Value;
 
 const DURABLE: &str = ", commit_every: 0s";
 
-/// An export of the spool of the configuration in this folder.
+/// An export of the spool of the configuration in this folder, tried again as long as it asks for that: where the machine gives the
+/// exporter less than the writer, the file may change too often.
 fn export(folder: &Path, arguments: &[&str]) -> Output {
-    command(folder).args(arguments).output().unwrap()
+    let run = || command(folder).args(arguments).output().unwrap();
+    wait_for("a spool that stands still for long enough", SOON, || {
+        Some(run())
+            .filter(|output| !text(&output.stderr).contains("changes faster than it can be read; try again later"))
+    })
 }
 
 fn command(folder: &Path) -> Command {
