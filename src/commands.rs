@@ -1,6 +1,6 @@
 //! Incoming message → command → checks → bus worker → answer.
 //!
-//! Every command is answered. Retained, stale, unknown, oversized and unreadable ones never reach an output, a total or a variable;
+//! Every command for a valid name is answered; what the link drops in a flood is counted there. Retained, stale, unknown, oversized and unreadable ones never reach an output, a total or a variable;
 //! one whose `id` was seen gets the first answer again, word for word, and does nothing. Commands to different buses do not wait
 //! for each other; if a bus hangs, only its own commands are answered "failed". What is done to totals is in `totals.rs`, to
 //! variables in `variables.rs`, to the switches of rules in `rules.rs`.

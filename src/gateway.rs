@@ -138,7 +138,7 @@ impl Gateway {
     /// Builds and starts every part; the newest readings and states are written to `views`.
     ///
     /// # Errors
-    /// [`StartError`]; nothing runs then.
+    /// [`StartError`]; the program must end then, for some parts may run.
     pub fn start(config: Config, views: Views) -> Result<Self, StartError> {
         let (run, started) = (RunId(fastrand::u32(..)), clock::now());
         let (spool, spool_thread) = spool::open(config.spool.clone(), run)?;

@@ -17,6 +17,19 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
 }
 
+#[test]
+fn an_error_behind_more_warnings_than_are_shown_is_shown() {
+    let sensors: String = (0..110)
+        .map(|n| format!("  s{n}: {{ driver: waveform, every: 1s, qos: 0, settings: {{ shape: counter }} }}\n"))
+        .collect();
+    let text =
+        format!("gateway: {{ name: g }}\nmqtt: {{ broker: mqtt://h }}\nsensors:\n{sensors}spool: {{ size: 1MiB }}\n");
+    let error = config::load_text(&text, Path::new("x.yaml")).unwrap_err();
+    let errors: Vec<_> = error.problems.iter().filter(|p| p.severity == Severity::Error && p.place.is_some()).collect();
+    assert_eq!(errors.len(), 1, "{error}");
+    assert!(error.to_string().contains("and 11 more problems"), "{error}");
+}
+
 /// What `check` says about `text`: its problems, or its warnings and that it may run.
 fn said(text: &str, path: &Path) -> String {
     match config::load_text(text, path) {

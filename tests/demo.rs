@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::common::client::{Client, Endpoint};
 use crate::common::gateway::{program, program_path};
 use crate::common::mosquitto::{Mosquitto, Options};
+use crate::common::ports::free_neighbours;
 use crate::common::unread::stopped_terminal;
 use crate::common::{SOON, free_port, pace, send_signal, wait_for, wait_until};
 use rustix::process::Signal;
@@ -168,14 +169,14 @@ fn filters_make_the_values_of_the_greenhouse_calm() {
 
 #[test]
 fn a_taken_port_is_reported_and_the_next_free_one_is_used() {
-    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = taken.local_addr().unwrap().port();
+    let [port, free] = free_neighbours();
+    let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let demo = Demo::start(port);
     let reported = format!("port {port} is taken, so the demo's broker listens on ");
     demo.running.wait_said(&reported);
     let said = demo.running.said();
     let next: u16 = said[said.find(&reported).unwrap() + reported.len()..].lines().next().unwrap().parse().unwrap();
-    assert!(next > port);
+    assert_eq!(next, free);
     demo.running.wait_said(&format!("broker mqtt://127.0.0.1:{next} (embedded)"));
     assert!(demo.lines("watch ")[0].contains(&format!("-p {next} ")));
     demo.interrupt();
@@ -183,7 +184,7 @@ fn a_taken_port_is_reported_and_the_next_free_one_is_used() {
 
 #[test]
 fn two_demos_run_side_by_side() {
-    let port = free_port();
+    let [port, _] = free_neighbours();
     let demos = [Demo::start(port), Demo::start(port)];
     for demo in demos {
         demo.interrupt();

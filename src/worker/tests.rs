@@ -163,10 +163,10 @@ impl Bench {
         .await
     }
 
-    /// What the next `events` say of the only sensor: how many of its readings came or were reported as lost. None is missing
-    /// between them.
-    async fn account(&mut self, events: usize) -> u64 {
-        let mut accounted = 0;
+    /// What the next `events` say of the only sensor: how many of its readings came or were reported as lost, and how many were lost.
+    /// None is missing between them.
+    async fn account(&mut self, events: usize) -> (u64, u64) {
+        let (mut accounted, mut lost) = (0, 0);
         for _ in 0..events {
             match self.next(Some).await {
                 Event::Reading { reading, .. } => {
@@ -175,7 +175,7 @@ impl Bench {
                 }
                 Event::Lost(loss) => {
                     assert_eq!((loss.from_seq, loss.to_seq + 1 - loss.from_seq), (accounted + 1, loss.count));
-                    accounted = loss.to_seq;
+                    (accounted, lost) = (loss.to_seq, lost + loss.count);
                 }
                 Event::Status { .. }
                 | Event::State { .. }
@@ -185,7 +185,7 @@ impl Bench {
                 | Event::Published { .. } => {}
             }
         }
-        accounted
+        (accounted, lost)
     }
 
     /// Hands over an order that releases what `plan` does not have, and waits until that is done.
@@ -241,18 +241,18 @@ async fn readings_are_numbered_from_one_without_holes() {
 
 #[tokio::test]
 async fn without_room_readings_become_one_loss_that_is_reported_before_the_next() {
-    let mut bench = Bench::start(2, |file| plan(vec![counter("n", 2)], Vec::new(), file));
+    let (sensor, tally) = counter("n", 2);
+    let mut bench = Bench::start(2, |file| plan(vec![(sensor, Arc::clone(&tally))], Vec::new(), file));
     tokio::time::timeout(SOON, async {
-        // Nobody takes anything until a few were lost.
-        while bench.worker.activity.last_turn() == Duration::ZERO || bench.events.len() < 2 {
+        // Nobody takes anything until more have been taken than there is room for.
+        while tally.taken.load(Ordering::Relaxed) < 10 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(30)).await;
     })
     .await
     .unwrap();
-    let accounted = bench.account(20).await;
-    assert!(accounted > 10, "{accounted}");
+    let (accounted, lost) = bench.account(20).await;
+    assert!(accounted > 10 && lost > 0, "{accounted}, {lost}");
 }
 
 #[tokio::test]

@@ -31,6 +31,16 @@ pub fn free_port() -> u16 {
     })
 }
 
+/// Such a port and the one behind it, for a program that takes the next if the first is taken.
+pub fn free_neighbours() -> [u16; 2] {
+    wait_for("two free ports in a row", SOON, || {
+        let port = free_port();
+        let next = claim(port + 1).ok()?;
+        KEPT.lock().unwrap().push(next);
+        Some([port, port + 1])
+    })
+}
+
 /// Whether this port could be given to somebody.
 pub fn is_free(port: u16) -> bool {
     claim(port).is_ok()

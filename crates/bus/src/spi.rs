@@ -159,10 +159,7 @@ fn flags(mode: Mode) -> SpiModeFlags {
 }
 
 fn open_device(device: &Path) -> Result<SpidevDevice, BusError> {
-    SpidevDevice::open(device).map_err(|error| {
-        let errno = error.inner().raw_os_error().unwrap_or_default();
-        cannot_open(device, io::Error::from_raw_os_error(errno))
-    })
+    SpidevDevice::open(device).map_err(|error| cannot_open(device, copy_of(error.inner())))
 }
 
 fn cannot_open(device: &Path, source: io::Error) -> BusError {

@@ -2,6 +2,22 @@
 
 use crate::{Key, MessageKind, Name, RecipientKind};
 
+/// The levels behind `B/` that have a meaning of their own. What rules publish goes elsewhere.
+pub const LEVELS: [&str; 12] = [
+    "status",
+    "sensors",
+    "late",
+    "actuators",
+    "devices",
+    "health",
+    "loss",
+    "doctor",
+    "rules",
+    "variables",
+    "request",
+    "response",
+];
+
 /// The base topic `B` and all that hangs below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
@@ -258,7 +274,34 @@ pub fn check_base(base: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn each_level_that_has_topics_is_reserved_and_no_other() {
+        let (topics, name) = (Topics::new("f/g"), Name::new("n").unwrap());
+        let all = [
+            topics.status(),
+            topics.reading(&name),
+            topics.late(&name),
+            topics.sensor_status(&name),
+            topics.set(&name),
+            topics.state(&name),
+            topics.set_total(&name),
+            topics.set_variable(&name),
+            topics.request(&name),
+            topics.response(&name),
+            topics.rules(),
+            topics.set_rule(&name),
+            topics.devices(),
+            topics.doctor(),
+            topics.health(),
+            topics.loss(),
+        ];
+        let first = |topic: &String| topics.below(topic).unwrap().split('/').next().unwrap().to_owned();
+        assert_eq!(all.iter().map(first).collect::<BTreeSet<_>>(), LEVELS.map(str::to_owned).into());
+    }
 
     #[test]
     fn what_a_gateway_leaves_retained_is_known_by_its_topic() {

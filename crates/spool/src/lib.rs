@@ -126,7 +126,7 @@
 //!   kind INTEGER NOT NULL,        -- 0 reading, 1 reply of an output, 2 loss, 3 reply of a sensor's total,
 //!                                 -- 4 reply of a variable, 5 response to a request, 6 event of a rule,
 //!                                 -- 7 reply of a rule's switch
-//!   source TEXT NOT NULL,         -- sensor or output
+//!   source TEXT NOT NULL,         -- the sensor, output, variable, rule or verb
 //!   run INTEGER NOT NULL,         -- start of the program
 //!   n INTEGER NOT NULL,           -- a reading's number, 0 for the others
 //!   boot_ns INTEGER NOT NULL,     -- CLOCK_BOOTTIME when it was taken

@@ -1,4 +1,4 @@
-//! All SQL. One connection, held by the spool's thread; see the parent's page for the schema and why it is set up so.
+//! The SQL of a spool in use; `file.rs` opens one, `salvage.rs` reads a damaged one. One connection, held by the spool's thread; see the parent's page for the schema and why it is set up so.
 
 mod batch;
 mod values;

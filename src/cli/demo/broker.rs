@@ -17,14 +17,22 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// `wanted` if it is free, else the next that is.
-pub(super) fn free_port(wanted: u16) -> Option<u16> {
-    let last = wanted.saturating_add(TRIES);
-    (wanted..=last).find(|port| TcpListener::bind(loopback(*port)).is_ok())
+/// Starts the broker on `wanted`, or on the next port that is free, and returns which that is.
+pub(super) fn start(wanted: u16) -> Result<u16, String> {
+    let is_free = |port: &u16| TcpListener::bind(loopback(*port)).is_ok();
+    for port in (wanted..=wanted.saturating_add(TRIES)).filter(is_free) {
+        match start_on(port) {
+            Ok(()) => return Ok(port),
+            // Somebody else took the port after it was found free.
+            Err(_) if !is_free(&port) => {}
+            Err(words) => return Err(format!("the demo's broker did not start: {words}")),
+        }
+    }
+    Err(format!("no free port from {wanted} upwards"))
 }
 
 /// Starts the broker in a thread of its own and waits until it listens. It has no stop call: it ends with the program.
-pub(super) fn start(port: u16) -> Result<(), String> {
+fn start_on(port: u16) -> Result<(), String> {
     let mut broker = Broker::new(settings(port));
     let (ended, end) = sync_channel(1);
     let broker_thread = move || {

@@ -43,11 +43,6 @@ pub fn run(wanted: u16, elsewhere: Elsewhere) -> ExitCode {
         Ok(loaded) => place.applied_to(loaded.config),
         Err(error) => return cli::refuse(&error),
     };
-    if let Place::Embedded(port) = place
-        && let Err(words) = broker::start(port)
-    {
-        return cli::fail(&format!("the demo's broker did not start: {words}"));
-    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return cli::fail(&format!("the runtime could not be started: {e}")),
@@ -57,9 +52,9 @@ pub fn run(wanted: u16, elsewhere: Elsewhere) -> ExitCode {
     code
 }
 
-/// The demo's own broker, on the first free port.
+/// Starts the demo's own broker, on the first free port.
 fn embedded(wanted: u16) -> Result<Place, String> {
-    let port = broker::free_port(wanted).ok_or_else(|| format!("no free port from {wanted} upwards"))?;
+    let port = broker::start(wanted)?;
     if port != wanted {
         cli::print_message(&format!("port {wanted} is taken, so the demo's broker listens on {port}\n"));
         // In front of the table, which is drawn by another thread.

@@ -54,6 +54,7 @@ pub(super) fn check(source: &Source, root: &Node, machine: &Machine) -> (Option<
         folder: source.folder(),
         machine,
         found: Vec::new(),
+        left_out: 0,
         shown: home_assistant::Shown::default(),
     };
     let config = checker.config(root);
@@ -67,6 +68,8 @@ struct Checker<'a> {
     folder: PathBuf,
     machine: &'a Machine,
     found: Vec<Found>,
+    /// How many more there were when so many had been found.
+    left_out: usize,
     /// What sensors and outputs have said of Home Assistant so far.
     shown: home_assistant::Shown,
 }
@@ -101,8 +104,13 @@ impl<'a> Checker<'a> {
         }
         let limit = if severity == Severity::Error { MAX_FOUND } else { MAX_PROBLEMS };
         let found = Found { severity, what, span: span.clone(), hint };
-        if self.found.len() < limit && !self.found.contains(&found) {
+        if self.found.contains(&found) {
+            return;
+        }
+        if self.found.len() < limit {
             self.found.push(found);
+        } else {
+            self.left_out += 1;
         }
     }
 
@@ -113,8 +121,16 @@ impl<'a> Checker<'a> {
 
     fn problems(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|found| (found.span.start, found.span.end));
-        let more = self.found.len().saturating_sub(MAX_PROBLEMS);
-        let shown = self.found.iter().take(MAX_PROBLEMS);
+        let mut surplus = self.found.len().saturating_sub(MAX_PROBLEMS);
+        let more = self.left_out + surplus;
+        // Warnings give way first, the last ones: an error behind many of them must be seen.
+        let mut shown: Vec<_> = self.found.into_iter().rev().collect();
+        shown.retain(|found| {
+            let gives_way = surplus > 0 && found.severity != Severity::Error;
+            surplus -= usize::from(gives_way);
+            !gives_way
+        });
+        let shown = shown.iter().rev().take(MAX_PROBLEMS);
         let mut all: Vec<_> = shown.map(|f| self.source.problem(f.severity, &f.span, &f.what, &f.hint)).collect();
         if more > 0 {
             all.push(problem_of_file(format!("and {more} more problems"), ""));

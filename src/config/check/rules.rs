@@ -21,22 +21,6 @@ use fieldgate_rules::{Manual, Publication, RuleSpec, Table, Which};
 /// The outputs by their names; without a kind where something is wrong with one.
 type Outputs = Vec<(Name, Option<OutputKind>)>;
 
-/// Levels below the base topic that have a meaning of their own.
-const RESERVED: [&str; 12] = [
-    "status",
-    "sensors",
-    "late",
-    "actuators",
-    "devices",
-    "health",
-    "loss",
-    "rules",
-    "variables",
-    "request",
-    "response",
-    "announce",
-];
-
 impl<'a> Checker<'a> {
     /// Checks every rule; those with a problem are left out.
     pub(super) fn rules(
@@ -208,7 +192,7 @@ impl<'a> Checker<'a> {
         let (topic, payload) = (publish.text("topic")?, publish.text("payload")?);
         if let Err(words) = topic::check_base(topic) {
             self.error(&publish.span("topic"), words.replace("base topic", "topic"), "such as events/alone");
-        } else if let Some(level) = topic.split('/').next().filter(|level| RESERVED.contains(level)) {
+        } else if let Some(level) = topic.split('/').next().filter(|level| topic::LEVELS.contains(level)) {
             let what = format!("what is below {level}/ has a meaning of its own");
             self.error(&publish.span("topic"), what, "such as events/alone");
         }

@@ -34,7 +34,7 @@ pub(super) struct RuleProgress {
     pub(super) claims: Vec<WantedOutput>,
     /// The last order to each output under `toggle`, in their order.
     pub(super) toggled: Vec<u64>,
-    /// What came of it if that was nothing.
+    /// Why an order under `toggle` did nothing.
     pub(super) not_toggled: Option<Why>,
     pub(super) status: Status,
 }

@@ -151,7 +151,7 @@ impl Delivery {
         std::mem::take(&mut self.acked)
     }
 
-    /// They have, after all.
+    /// The file stays after all, and these rows in it.
     pub(super) fn restore_rows(&mut self, settled: BTreeSet<u64>) {
         self.acked = settled;
     }
