@@ -266,7 +266,7 @@ tests() {
     { has prometheus && has promtool; } ||
         leave_out "the metrics, the alerts and the dashboard, as Prometheus reads them: --setup installs the package prometheus"
     PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-11} FIELDGATE_SEED=${FIELDGATE_SEED:-11}
-    RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
     export PROPTEST_RNG_SEED FIELDGATE_SEED RUST_TEST_THREADS
     run "tests" python3 tests/run.py "$@"
 }

@@ -344,11 +344,12 @@ fn bare_hand_over(stop: &AtomicBool) -> Duration {
 }
 
 /// 99 of 100 keep to 10 ms and what a bare hand-over to another process takes in the same round. Where a round does not, another one says
-/// whether that was the machine: none may fail on a quiet one. On a busy one half of them must keep to it, and to what it was late by.
+/// whether that was the machine: on a quiet one none may miss it by more than the machine was late by. On a busy one half of them must
+/// keep to that.
 #[test]
 fn of_a_hundred_outputs_ninety_nine_follow_their_sample_within_ten_milliseconds() {
     let mut said = String::new();
-    let (mut is_quiet, mut half_keep_to_it) = (false, false);
+    let (mut is_late, mut half_keep_to_it) = (false, false);
     for _ in 0..ROUNDS {
         let Round { median, ninety_ninth, floor, slack } = Round::run();
         said += &format!(
@@ -358,10 +359,10 @@ fn of_a_hundred_outputs_ninety_nine_follow_their_sample_within_ten_milliseconds(
             eprintln!("from sample to output:\n{said}");
             return;
         }
-        is_quiet |= slack <= QUIET.0 && floor <= QUIET.1;
+        is_late |= slack <= QUIET.0 && floor <= QUIET.1 && ninety_ninth > AT_MOST + floor + slack;
         half_keep_to_it |= median <= AT_MOST + floor + slack;
     }
-    assert!(half_keep_to_it && !is_quiet, "{said}");
+    assert!(half_keep_to_it && !is_late, "{said}");
     eprintln!("the machine is too busy to judge 99 of 100 from sample to output:\n{said}");
 }
 

@@ -5,7 +5,7 @@
 
 A line says that a program begins. What it printed comes in one piece when it has ended, with the seconds that it took and those
 that processors worked for it and for what it started. All of them run, also when one has failed; the last lines name those that
-did, with the words of each panic once more. Each has the threads of RUST_TEST_THREADS.
+did, with the words of each panic once more. Each has the threads of RUST_TEST_THREADS, but for those that run alone.
 """
 import json
 import os
@@ -26,8 +26,8 @@ AT_ONCE = 2
 FIRST = ("service", "command_line", "fieldgate_spool", "proof", "fieldgate_drivers", "link", "limits")
 
 # These ask how fast something is, or count what the machine did for a program, which others beside it would change. They run when
-# all others have ended.
-ALONE = ("faults", "allocations", "costs")
+# all others have ended, with so many threads at most.
+ALONE, THREADS_ALONE = ("faults", "allocations", "costs"), 4
 
 # Where temporary files go if it has so many bytes free: what commits thousands of times would wait for the disk each time. What needs a
 # disk that is full, slow or broken makes one of its own; --long and --sample use the real one.
@@ -77,9 +77,10 @@ def panics(text):
 
 
 def temporary_folder():
-    """A folder for the temporary files of all programs; TMPDIR says where, if it is set."""
-    has_space = "TMPDIR" not in os.environ and os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free >= LEAST_FREE
-    return tempfile.TemporaryDirectory(prefix="fg-", dir=MEMORY if has_space else None)
+    """A folder for the temporary files of all programs; TMPDIR says where, if it is set. Tests run scripts that they put there."""
+    is_wanted = "TMPDIR" not in os.environ and os.path.isdir(MEMORY)
+    suits = is_wanted and shutil.disk_usage(MEMORY).free >= LEAST_FREE and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+    return tempfile.TemporaryDirectory(prefix="fg-", dir=MEMORY if suits else None)
 
 
 class Run:
@@ -95,6 +96,8 @@ class Run:
             print(f".. {program.name}", flush=True)
         with tempfile.TemporaryFile() as printed:
             environment = {**os.environ, "CARGO_MANIFEST_DIR": str(program.folder)}
+            if program.name in ALONE:
+                environment["RUST_TEST_THREADS"] = str(min(THREADS_ALONE, int(environment.get("RUST_TEST_THREADS", THREADS_ALONE))))
             child = subprocess.Popen(program.command, cwd=program.folder, env=environment,
                                      stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT)
             _, status, used = os.wait4(child.pid, 0)
