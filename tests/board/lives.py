@@ -57,7 +57,7 @@ def killed(s):
     s.heard.wait("status", lambda text: text == "offline", 30, since)
     s.check("the will says `offline`", True)
     s.heard.wait("status", lambda text: text == "online", 60, since)
-    state, restarts = s.show("ActiveState", "NRestarts")
+    state, restarts = s.started("ActiveState", "NRestarts")
     s.check("it was started again and says `online`", (state, restarts) == ("active", "1"), f"{state}, {restarts}")
     goes_on(s, "a kill")
 
@@ -107,7 +107,7 @@ def power_cut(s):
     s.board.bench("power-cut")
     print("info  the board is " + s.board.bench("boot").strip(), flush=True)
     s.heard.wait("status", lambda text: text == "online", 90, since)
-    s.check("after a power cut it starts by itself", s.show("ActiveState") == ["active"])
+    s.check("after a power cut it starts by itself", s.started("ActiveState") == ["active"])
     of_old = lambda text: json.loads(text)["run"] == run
     s.heard.wait("late/tick", lambda text: of_old(text) and json.loads(text)["time"] >= committed, 60, since)
     s.reading("tick", lambda reading: reading["run"] != run and reading["seq"] >= 5, 60)

@@ -188,7 +188,7 @@ def reboot(s):
     since = s.heard.mark()
     print("info  the board is " + s.board.bench("boot").strip(), flush=True)
     s.heard.wait("status", lambda text: text == "online", 90, since)
-    state = s.show("ActiveState", "NRestarts")
+    state = s.started("ActiveState", "NRestarts")
     s.check("it comes up by itself, at the first try", state == ["active", "0"], str(state))
     s.board.bench("sim-chip", "--label", LABEL)
     goes_on(s, "a reboot")

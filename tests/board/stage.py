@@ -1,5 +1,6 @@
 """What the phases share."""
 import json
+import time
 
 from stand import Trouble
 
@@ -70,6 +71,13 @@ class Stage:
         out = self.board.run("systemctl show fieldgate -p " + ",".join(names)).ok()
         properties = dict(line.split("=", 1) for line in out.splitlines())
         return [properties[name] for name in names]
+
+    def started(self, *names):
+        """The same, once systemd has taken in that it is ready, which may be after `online` has reached the broker."""
+        end = time.monotonic() + 30
+        while self.show("ActiveState") == ["activating"] and time.monotonic() < end:
+            time.sleep(0.5)
+        return self.show(*names)
 
 
 def near(value):
