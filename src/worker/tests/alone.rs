@@ -15,10 +15,9 @@ pub(super) fn alone() -> (Loop, Arc<Activity>, mpsc::Receiver<Event>) {
     (thread, activity, events)
 }
 
-/// The same, and where its orders are put.
-fn with_inbox() -> (Loop, Arc<Activity>, mpsc::Receiver<Event>, SyncSender<Order>) {
-    let (events, received) = mpsc::channel(64);
-    let context = Context {
+/// What a loop shares with others, who are told nothing but what goes to `events`.
+pub(super) fn context(events: mpsc::Sender<Event>) -> Context {
+    Context {
         run: RunId(7),
         states: events.clone(),
         events,
@@ -28,12 +27,17 @@ fn with_inbox() -> (Loop, Arc<Activity>, mpsc::Receiver<Event>, SyncSender<Order
         signals: Signals::default(),
         interlocks: SharedInterlocks::default(),
         trips: Trips::default(),
-    };
+    }
+}
+
+/// A loop with nothing in it yet, what it says, and where its orders are put.
+fn with_inbox() -> (Loop, Arc<Activity>, mpsc::Receiver<Event>, SyncSender<Order>) {
+    let (events, received) = mpsc::channel(64);
     let activity = Arc::<Activity>::default();
     let (_, waiter) = wait::pair().unwrap();
     let (plan, shown) = (of(Vec::new(), Vec::new()), Arc::clone(&activity));
     let (orders, inbox) = sync_channel(INBOX_CAPACITY);
-    (Loop::new(plan, context, inbox, waiter, Arc::default(), shown), activity, received, orders)
+    (Loop::new(plan, context(events), inbox, waiter, Arc::default(), shown), activity, received, orders)
 }
 
 pub(super) fn of(sensors: Vec<(SensorSettings, Arc<Tally>)>, actuators: Vec<ActuatorSettings>) -> Plan {

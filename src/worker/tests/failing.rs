@@ -112,18 +112,7 @@ async fn a_bus_that_was_unplugged_is_opened_again_when_it_is_back() {
 /// What a thread without a plan has.
 fn no_buses() -> BusSlots {
     let (events, _) = mpsc::channel(1);
-    let context = Context {
-        run: RunId(7),
-        states: events.clone(),
-        events,
-        heartbeat: Arc::default(),
-        persisted_counts: watch::channel(None).1,
-        alarms: BusAlarms::default(),
-        signals: Signals::default(),
-        interlocks: SharedInterlocks::default(),
-        trips: Trips::default(),
-    };
-    BusSlots::new(context, Arc::default())
+    BusSlots::new(alone::context(events), Arc::default())
 }
 
 #[test]

@@ -162,6 +162,12 @@ async fn what_a_sensor_has_noticed_when_the_end_comes_is_still_a_reading() {
 /// Both ends of a line: a byte is a click.
 static LINE: LazyLock<(UnixStream, UnixStream)> = LazyLock::new(|| UnixStream::pair().unwrap());
 
+/// An event for each byte that waits.
+fn clicks_on(line: &mut UnixStream) -> Vec<drivers::Event> {
+    let count = line.read(&mut [0; 8]).unwrap_or(0);
+    vec![drivers::Event { at: None, measurements: vec![TEMPERATURE.measured(1.0)] }; count]
+}
+
 struct Clicked(UnixStream);
 
 impl Sensor for Clicked {
@@ -170,9 +176,7 @@ impl Sensor for Clicked {
     }
 
     fn take_events(&mut self) -> Result<Vec<drivers::Event>, DriverError> {
-        let mut clicks = [0; 8];
-        let count = self.0.read(&mut clicks).unwrap_or(0);
-        Ok(vec![drivers::Event { at: None, measurements: vec![TEMPERATURE.measured(1.0)] }; count])
+        Ok(clicks_on(&mut self.0))
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -212,9 +216,7 @@ impl Sensor for Late {
     }
 
     fn take_events(&mut self) -> Result<Vec<drivers::Event>, DriverError> {
-        let mut clicks = [0; 8];
-        let count = self.0.read(&mut clicks).unwrap_or(0);
-        Ok(vec![drivers::Event { at: None, measurements: vec![TEMPERATURE.measured(1.0)] }; count])
+        Ok(clicks_on(&mut self.0))
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
