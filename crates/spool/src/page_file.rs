@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -18,6 +18,9 @@ pub(super) const LAST: u64 = 1 << 61;
 
 /// Bytes of a page in a chain, without the number of the next.
 const CHAINED: usize = PAGE - 4;
+
+/// A log is read so often at most. A writer begins it again after hundreds of kilobytes, which take longer to write than to read.
+const LOG_READS: usize = 1000;
 
 /// The free pages are named in pages like this: the next one, how many it names, and those.
 const FIRST_FREE: usize = 32;
@@ -53,10 +56,7 @@ impl PageFile {
     /// The files cannot be read.
     pub(super) fn read(file: File, mut log: Option<File>) -> io::Result<Self> {
         let in_file = u32::try_from(file.metadata()?.len() / PAGE as u64).unwrap_or(u32::MAX);
-        let mut bytes = Vec::new();
-        if let Some(log) = &mut log {
-            log.read_to_end(&mut bytes)?;
-        }
+        let mut bytes = log.as_mut().map(read_log).transpose()?.unwrap_or_default();
         let (logged, committed) = wal::pages(&bytes, PAGE);
         bytes.truncate(wal::HEADER);
         Ok(Self { file, log, log_header: bytes, logged, count: committed.unwrap_or(in_file) })
@@ -73,9 +73,9 @@ impl PageFile {
         self.log_header == later.log_header && self.logged == later.logged
     }
 
-    /// Whether there is a log, which is so as long as somebody has the database open, and after a power cut.
-    pub(super) fn has_log(&self) -> bool {
-        self.log.is_some()
+    /// Whether the log has anything, which is so from the first commit of a start to its end, and after a power cut.
+    pub(super) fn has_begun_log(&self) -> bool {
+        !self.log_header.is_empty()
     }
 
     /// The file without its log.
@@ -140,6 +140,25 @@ impl PageFile {
     }
 }
 
+/// A log as it was at one time of its reading: one that is begun again meanwhile has its new header first, then loses its old frames
+/// from the front, and is cut. What was read of it would look like a log whose last commits never were.
+///
+/// # Errors
+/// It cannot be read, or [`ErrorKind::ResourceBusy`]: it was begun again each time.
+pub(super) fn read_log(log: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
+    for _ in 0..LOG_READS {
+        let (mut bytes, mut header) = (Vec::new(), Vec::new());
+        log.rewind()?;
+        log.read_to_end(&mut bytes)?;
+        log.rewind()?;
+        log.by_ref().take(wal::HEADER as u64).read_to_end(&mut header)?;
+        if bytes.starts_with(&header) && (bytes.is_empty() || !header.is_empty()) {
+            return Ok(bytes);
+        }
+    }
+    Err(io::Error::new(ErrorKind::ResourceBusy, "the log is begun again faster than it can be read"))
+}
+
 /// The log of the database at `path`; nothing when it has none.
 ///
 /// # Errors
@@ -148,5 +167,60 @@ pub(super) fn open_log(path: &Path) -> io::Result<Option<File>> {
     match File::open(beside(path, "-wal")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Cursor, Read, Seek, SeekFrom};
+
+    use super::{LOG_READS, read_log};
+
+    /// A log that is begun again in the middle of its first readings: behind its header others have the place of the old frames, or
+    /// none.
+    struct BegunAgain {
+        /// Its bytes after each reading, the last one first.
+        states: Vec<Vec<u8>>,
+        now: Cursor<Vec<u8>>,
+    }
+
+    impl BegunAgain {
+        fn with(mut states: Vec<Vec<u8>>) -> Self {
+            let now = Cursor::new(states.pop().unwrap());
+            Self { states, now }
+        }
+    }
+
+    impl Read for BegunAgain {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let limit = into.len().min(40);
+            let read = self.now.read(&mut into[..limit])?;
+            if let Some(next) = self.states.pop() {
+                *self.now.get_mut() = next;
+            }
+            Ok(read)
+        }
+    }
+
+    impl Seek for BegunAgain {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.now.seek(to)
+        }
+    }
+
+    #[test]
+    fn what_is_read_of_a_log_is_of_one_time() {
+        let [first, second, begun, none] = [vec![1; 100], vec![2; 100], vec![2; 32], Vec::new()];
+        let from = [[&first, &first], [&second, &first], [&none, &first], [&second, &none], [&begun, &first]];
+        for [last, before] in from {
+            let mut log = BegunAgain::with(vec![last.clone(), before.clone()]);
+            assert_eq!(read_log(&mut log).unwrap(), *last);
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_begun_again_for_ever_is_given_up() {
+        let mut log = BegunAgain::with((0..LOG_READS * 10).map(|nth| vec![nth as u8; 100]).collect());
+        assert_eq!(read_log(&mut log).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     }
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::{at, contents, open, reading, settings};
+use crate::core::Core;
+use crate::snapshot::Snapshot;
 use crate::{Export, ExportError, Sequence, Settings, WhenFull};
-use fieldgate_model::{Message, MessageKind};
+use fieldgate_model::{Message, MessageKind, RunId};
 
 /// One in twenty has pages of its own.
 fn message(n: u64) -> Message {
@@ -19,17 +21,27 @@ fn message(n: u64) -> Message {
     Message { body: format!("{n} ").repeat(bytes / 4).into_bytes(), ..reading("air", n, 0) }
 }
 
-/// Everything that an export gives, by its sequence.
+/// So often somebody tries again who is told that the file changes faster than it can be read.
+const TRIES: usize = 20;
+
+/// Everything that an export gives, by its sequence. Without a processor of its own it may be told to try again later.
 fn exported(place: &Path) -> Vec<(Sequence, Message)> {
-    let mut export = Export::open(place).unwrap();
+    let is_too_fast = |all: &Result<_, ExportError>| matches!(all, Err(ExportError::Changing { .. }));
+    let mut tries = (0..TRIES).map(|_| exported_at_once(place)).skip_while(is_too_fast);
+    let all: Vec<(Sequence, Message)> = tries.next().expect("a try that is quick enough").unwrap();
+    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, and none twice");
+    all
+}
+
+fn exported_at_once(place: &Path) -> Result<Vec<(Sequence, Message)>, ExportError> {
+    let mut export = Export::open(place)?;
     let mut all = Vec::new();
-    while let Some(portion) = export.next_portion().unwrap() {
+    while let Some(portion) = export.next_portion()? {
         assert_eq!((portion.lost, portion.holes), (Vec::new(), 0));
         all.extend(portion.messages);
     }
     assert_eq!(export.damage(), None);
-    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, and none twice");
-    all
+    Ok(all)
 }
 
 fn roomy(folder: &Path) -> Settings {
@@ -178,12 +190,23 @@ fn waiting(done: &Mutex<Done>) -> BTreeMap<u64, u64> {
     waits.map(|(sequence, n)| (*sequence, *n)).collect()
 }
 
+/// Asks somebody to end who works beside a test.
+struct EndsWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for EndsWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// While a spool is written, an export has whatever was committed before it began and still waits when it has ended, each as it was
 /// written, and never takes what is half written for damage.
 fn check_beside_a_writer(settings: &Settings, seed: u64) {
     let (done, is_over) = (Mutex::new(Done::default()), AtomicBool::new(false));
     open(settings, 0).unwrap().close(at(0));
     std::thread::scope(|scope| {
+        // Also when something has failed: the scope waits for the writer.
+        let _end = EndsWhenDropped(&is_over);
         let writer = scope.spawn(|| write(settings, &mut Rng::with_seed(seed), &done, &is_over));
         let looks = || done.lock().unwrap().looks;
         for round in 0..12 {
@@ -210,6 +233,42 @@ fn check_beside_a_writer(settings: &Settings, seed: u64) {
         is_over.store(true, Ordering::Relaxed);
         writer.join().unwrap();
     });
+}
+
+/// Begins a start; its log is empty until something is committed.
+fn begin(settings: &Settings) -> Core {
+    let core = Core::open(settings.clone(), RunId(1), at(0)).unwrap();
+    assert_eq!(fs::metadata(settings.path.join("spool.db-wal")).unwrap().len(), 0);
+    core
+}
+
+/// The log is empty before a look and behind it, and a whole start of the service lies between: what the look has seen may be of
+/// neither state.
+#[test]
+fn a_look_during_which_a_whole_start_has_passed_is_repeated() {
+    for (is_begun_before, is_begun_behind) in [(false, false), (false, true), (true, false), (true, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = roomy(folder.path());
+        open(&settings, 0).unwrap().close(at(0));
+        let mut running = is_begun_before.then(|| begin(&settings));
+        let mut snapshot = Snapshot::take(&settings.path.join("spool.db")).unwrap();
+        let mut looks = 0;
+        let seen = snapshot.stable(|pages, used| {
+            looks += 1;
+            used.pages.insert(1);
+            let seen = pages.page(1);
+            if looks == 1 {
+                let mut core = running.take().unwrap_or_else(|| begin(&settings));
+                core.append(message(1), at(0));
+                core.tick(at(10_000));
+                core.close(at(10_000));
+                running = is_begun_behind.then(|| begin(&settings));
+            }
+            seen
+        });
+        seen.unwrap();
+        assert!(looks > 1, "begun before: {is_begun_before}, begun behind: {is_begun_behind}");
+    }
 }
 
 #[test]
