@@ -1,14 +1,18 @@
 //! `http:` and `metrics:`: who may look, and that nobody else can by mistake.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::check::Checker;
 use crate::config::check::section::Section;
 use crate::config::raw;
+use crate::config::tree::Span;
 use crate::{http, metrics};
 use fieldgate_link::secrets;
 use fieldgate_model::Setting;
+
+/// `RuntimeDirectory=` of systemd/fieldgate.service.
+const OF_THE_SERVICE: &str = "/run/fieldgate";
 
 impl<'a> Checker<'a> {
     pub(super) fn http(&mut self, top: &Section<'a>) -> Option<http::Settings> {
@@ -100,10 +104,22 @@ impl<'a> Checker<'a> {
         let path = PathBuf::from(own.text("textfile")?);
         if path.extension().is_none_or(|extension| extension != "prom") {
             self.error(&own.span("textfile"), "node-exporter reads files called *.prom only", "call it fieldgate.prom");
-        } else if !path.parent().is_some_and(std::path::Path::is_dir) {
-            let hint = "make it, and let the service write there (docs/http.md)";
-            self.warning(&own.span("textfile"), "there is no such folder yet", hint);
+        } else {
+            self.textfile_folder(&own.span("textfile"), path.parent().unwrap_or(Path::new("/")));
         }
         Some(metrics::textfile::Settings { path })
+    }
+
+    fn textfile_folder(&mut self, span: &Span, folder: &Path) {
+        // A name alone is where the program runs.
+        if folder.as_os_str().is_empty() || folder.is_dir() {
+            return;
+        }
+        if folder == Path::new(OF_THE_SERVICE) {
+            self.note(span, "this folder is there while the service runs: systemd makes it", "");
+        } else {
+            let hint = "make it, and let the service write there (docs/http.md)";
+            self.warning(span, "there is no such folder yet", hint);
+        }
     }
 }
