@@ -15,7 +15,7 @@ use crate::common::pace::{longest_gap, slack};
 use crate::common::running::{BENCH, Running, bench, config};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::sim_file::SimFile;
-use crate::common::{SOON, free_port, wait_for, wait_until};
+use crate::common::{SOON, beside, free_port, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -91,23 +91,21 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
     let new = bench()
         .replace("every: 100ms", "every: 60ms")
         .replace("sensors:\n", "sensors:\n  fresh: { driver: waveform, every: 100ms, settings: { shape: sine } }\n");
-    let (watching, looked) = (AtomicBool::new(true), AtomicBool::new(false));
-    let levels = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            let mut levels = Vec::new();
-            while watching.load(Ordering::Relaxed) {
-                levels.push(running.bench.line("GPIO27"));
-                looked.store(true, Ordering::Relaxed);
-                std::thread::yield_now();
-            }
-            levels
-        });
+    let looked = AtomicBool::new(false);
+    let watch = |is_over: &AtomicBool| {
+        let mut levels = Vec::new();
+        while !is_over.load(Ordering::Relaxed) {
+            levels.push(running.bench.line("GPIO27"));
+            looked.store(true, Ordering::Relaxed);
+            std::thread::yield_now();
+        }
+        levels
+    };
+    let (levels, ()) = beside(watch, || {
         wait_until("the first look", SOON, || looked.load(Ordering::Relaxed));
         running.reload(&running.config("", &new));
         running.bench.wait_line("GPIO5", 0, SOON);
         running.client.wait_json("b/sensors/fresh", |reading| reading["seq"] == 1, SOON);
-        watching.store(false, Ordering::Relaxed);
-        watch.join().unwrap()
     });
     let other: Vec<_> = levels.iter().filter(|level| **level != Some(1)).collect();
     assert!(other.is_empty(), "the pump flickered: {other:?} of {}", levels.len());

@@ -16,7 +16,7 @@ use crate::common::quick::LONG;
 use crate::common::running::{Running, config};
 use crate::common::sim_file::SimFile;
 use crate::common::tank::{CIRCLE, DEVICES, circle_devices};
-use crate::common::{SOON, pace, wait_until};
+use crate::common::{SOON, beside, pace, wait_until};
 use serde_json::{Value, json};
 
 const THERMOSTAT: &str = "rules:
@@ -378,14 +378,8 @@ struct Round {
 
 impl Round {
     fn run() -> Self {
-        let (begun, stop) = (Instant::now(), AtomicBool::new(false));
-        let (mut delays, floor) = std::thread::scope(|scope| {
-            let floor = scope.spawn(|| bare_hand_over(&stop));
-            // Its end must not wait for what has failed.
-            let delays = std::panic::catch_unwind(follow);
-            stop.store(true, Ordering::Relaxed);
-            (delays.unwrap(), floor.join().unwrap())
-        });
+        let begun = Instant::now();
+        let (floor, mut delays) = beside(bare_hand_over, follow);
         delays.sort();
         let (median, ninety_ninth) = (delays[STEPS / 2], delays[STEPS * 99 / 100 - 1]);
         Self { median, ninety_ninth, floor, slack: pace::slack(begun) }

@@ -5,17 +5,20 @@
 
 A line says that a program begins. What it printed comes in one piece when it has ended, with the seconds that it took and those
 that processors worked for it and for what it started. All of them run, also when one has failed; the last lines name those that
-did, with the words of each panic once more. Each has the threads of RUST_TEST_THREADS, but for those that run alone.
+did, with the words of each panic once more. Each has the threads of RUST_TEST_THREADS, but for those that run alone. One that hangs
+is ended, and what it printed names its tests that ran for over a minute.
 """
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
@@ -32,6 +35,9 @@ ALONE, THREADS_ALONE = ("faults", "allocations", "costs"), 4
 # Where temporary files go if it has so many bytes free: what commits thousands of times would wait for the disk each time. What needs a
 # disk that is full, slow or broken makes one of its own; --long and --sample use the real one.
 MEMORY, LEAST_FREE = "/dev/shm", 4 << 30
+
+# The longest takes five minutes on two processors. One that hangs would be ended by whoever waits for it, and nobody would learn which.
+HANGS_AFTER_S = 20 * 60
 
 # Lines of a panic's words, and characters of a line.
 MOST, LONGEST = 8, 300
@@ -76,6 +82,17 @@ def panics(text):
             yield "\n    ".join(word[:LONGEST] for word in islice(words, MOST))
 
 
+def end(pid):
+    """Ends a program and what it has started, which would write on into a folder that is taken away."""
+    # What ends by itself meanwhile is gone.
+    with suppress(OSError):
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                end(int(child))
+    with suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def temporary_folder():
     """A folder for the temporary files of all programs; TMPDIR says where, if it is set. Tests run scripts that they put there."""
     is_wanted = "TMPDIR" not in os.environ and os.path.isdir(MEMORY)
@@ -100,7 +117,10 @@ class Run:
                 environment["RUST_TEST_THREADS"] = str(min(THREADS_ALONE, int(environment.get("RUST_TEST_THREADS", THREADS_ALONE))))
             child = subprocess.Popen(program.command, cwd=program.folder, env=environment,
                                      stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.STDOUT)
+            hangs = threading.Timer(HANGS_AFTER_S, end, [child.pid])
+            hangs.start()
             _, status, used = os.wait4(child.pid, 0)
+            hangs.cancel()
             child.returncode = os.waitstatus_to_exitcode(status)
             printed.seek(0)
             text = printed.read().decode(errors="replace").strip()
@@ -112,6 +132,8 @@ class Run:
                 print(f"{program.name} FAILED: {child.returncode}", flush=True)
                 self.failed.append(program.name)
                 self.why += panics(text)
+            if took > HANGS_AFTER_S:
+                self.why.append(f"{program.name} hung and was ended")
 
     def all(self, programs, at_once):
         """Runs the programs, so many at a time."""

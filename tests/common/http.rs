@@ -167,13 +167,11 @@ impl Events {
         }
     }
 
-    /// The first event for which this is something.
+    /// The first event for which this is something. Others come all the time, so that no limit of the stream ends it.
     pub fn wait<T>(&mut self, mut look: impl FnMut(&str, &Value) -> Option<T>) -> T {
-        loop {
+        wait_for("an event", PATIENCE, || {
             let (name, data) = self.next().expect("the stream goes on");
-            if let Some(found) = look(&name, &data) {
-                return found;
-            }
-        }
+            look(&name, &data)
+        })
     }
 }

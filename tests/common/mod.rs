@@ -34,9 +34,11 @@ pub mod watch;
 pub mod wire;
 
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::Child;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -62,6 +64,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub fn write_secret(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Does something beside `watch`, which is told to end when that is done or has failed: a scope waits for its threads, and would
+/// wait for ever for one that nobody tells.
+pub fn beside<W: Send, T>(watch: impl FnOnce(&AtomicBool) -> W + Send, act: impl FnOnce() -> T) -> (W, T) {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| watch(&is_over));
+        let done = catch_unwind(AssertUnwindSafe(act));
+        is_over.store(true, Ordering::Relaxed);
+        let watched = watch.join();
+        // What failed first explains the other.
+        let done = done.unwrap_or_else(|panic| resume_unwind(panic));
+        (watched.unwrap_or_else(|panic| resume_unwind(panic)), done)
+    })
 }
 
 /// Polls until there is something, or panics naming what was awaited. Time for which the machine held up everybody does not count.

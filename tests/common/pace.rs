@@ -28,6 +28,9 @@ const TWICE: u32 = 2;
 /// How often a time that is noted may be wrong by one look.
 const NOTED: u32 = 3;
 
+/// No machine holds everybody up for longer at once: a look that lasts longer has failed, and nobody may wait for ever because of it.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// How long before it was noted something may have happened on a machine that was late.
 const NOTED_LATE: Duration = Duration::from_secs(1);
 
@@ -92,7 +95,7 @@ fn with<T>(act: impl FnOnce(&mut Late) -> T) -> T {
 fn late_between(from: Instant, to: Instant) -> (Duration, Duration) {
     let part = |(end, late): (Instant, Duration)| end.min(to).saturating_duration_since((end - late).max(from));
     with(|late| {
-        let under_way = late.due.filter(|due| *due < to).map(|due| (to, to - due));
+        let under_way = late.due.filter(|due| *due < to).map(|due| (to, (to - due).min(LONGEST)));
         let looks = late.looks.iter().rev().take_while(|(end, _)| *end > from).copied();
         looks
             .chain(under_way)

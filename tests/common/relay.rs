@@ -95,7 +95,13 @@ impl Drop for Relay {
         self.tear();
         // Wakes the listener; when it has gone already there is nothing to wake.
         TcpStream::connect(("127.0.0.1", self.port)).ok();
-        if self.listener.take().is_some_and(|thread| thread.join().is_err()) && !std::thread::panicking() {
+        let Some(listener) = self.listener.take() else { return };
+        // What was accepted just before may open only now, and whoever has connected may stay.
+        while !listener.is_finished() {
+            self.tear();
+            std::thread::sleep(super::LOOK_EVERY);
+        }
+        if listener.join().is_err() && !std::thread::panicking() {
             panic!("a connection of the relay panicked");
         }
     }

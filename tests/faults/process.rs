@@ -11,7 +11,7 @@ use crate::common::pace::{self, slack};
 use crate::common::quick::taken;
 use crate::common::running::{BENCH, PUMP, Running, bench};
 use crate::common::sim_file::SimFile;
-use crate::common::{SOON, wait_for, wait_until};
+use crate::common::{SOON, beside, wait_for, wait_until};
 use crate::suite::{may, report, times};
 
 const TWO_SECONDS: Duration = Duration::from_secs(2);
@@ -312,9 +312,9 @@ fn slowest_command(running: &Running) -> Duration {
 }
 
 /// Looks at the output as often as it can until it has to end; how often, and how often it was not on.
-fn watch_pump(bench: &SimFile, watching: &AtomicBool, looks: &AtomicUsize) -> usize {
+fn watch_pump(bench: &SimFile, is_over: &AtomicBool, looks: &AtomicUsize) -> usize {
     let mut off = 0;
-    while watching.load(Ordering::Relaxed) {
+    while !is_over.load(Ordering::Relaxed) {
         off += usize::from(bench.line("GPIO27") != Some(1));
         looks.fetch_add(1, Ordering::Relaxed);
         std::thread::yield_now();
@@ -343,16 +343,16 @@ fn p6_good_and_bad_reloads_in_turn_lose_nothing_and_leave_the_output_alone() {
     let tried = times(100, 300, 1000);
     running.client.wait_json("b/actuators/pump/state", |state| state["value"] == "on", SOON);
     let states = running.client.all("b/actuators/pump/state").len();
-    let (watching, looks) = (AtomicBool::new(true), AtomicUsize::new(0));
-    let off = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| watch_pump(&running.bench, &watching, &looks));
-        wait_until("the first look", SOON, || looks.load(Ordering::Relaxed) > 0);
-        for n in 0..tried {
-            running.reload(&nth_file(&running, n));
-        }
-        watching.store(false, Ordering::Relaxed);
-        watch.join().unwrap()
-    });
+    let looks = AtomicUsize::new(0);
+    let (off, ()) = beside(
+        |is_over| watch_pump(&running.bench, is_over, &looks),
+        || {
+            wait_until("the first look", SOON, || looks.load(Ordering::Relaxed) > 0);
+            for n in 0..tried {
+                running.reload(&nth_file(&running, n));
+            }
+        },
+    );
     let looks = looks.load(Ordering::Relaxed);
     assert_eq!(off, 0, "the pump flickered: of {looks} looks");
     assert_eq!(running.client.all("b/actuators/pump/state").len(), states, "nothing happened to the pump");

@@ -20,7 +20,7 @@ async fn a_reply_also_goes_to_the_requester_of_version_5() {
     put(&spool, reading("air", 1));
     eventually("delivered", || spool.is_empty()).await;
     publish_v5(&broker.endpoint(), PUMP, "on", &[("response-topic", "app/answers"), ("correlation-data", "c7")]);
-    let taken = link.commands.recv().await.unwrap();
+    let taken = link.command().await;
     let wanted = ResponseTarget { topic: "app/answers".into(), correlation: Some(b"c7".to_vec()) };
     assert_eq!(taken.response, Some(wanted));
     let body = StoredReply { payload: "{\"id\":\"a1\"}".into(), response: taken.response }.encode();
@@ -39,9 +39,9 @@ async fn a_retained_command_keeps_its_flag_under_version_5() {
     let broker = Mosquitto::start();
     command(&broker, "on", true);
     let mut link = start(settings(Protocol::V5, broker.port), &open_spool());
-    assert!(link.commands.recv().await.unwrap().retain);
+    assert!(link.command().await.retain);
     command(&broker, "off", true);
-    assert!(link.commands.recv().await.unwrap().retain);
+    assert!(link.command().await.retain);
     link.end().await;
 }
 
@@ -55,7 +55,7 @@ async fn persistent(protocol: Protocol) {
         link.up().await;
         if round > 0 {
             for _ in 0..60 {
-                let queued = link.commands.recv().await.unwrap();
+                let queued = link.command().await;
                 assert!(queued.stale, "kept by the broker while we were away");
             }
         }
@@ -65,7 +65,7 @@ async fn persistent(protocol: Protocol) {
         let begun = Instant::now();
         loop {
             command(&broker, "on", false);
-            if !link.commands.recv().await.unwrap().stale {
+            if !link.command().await.stale {
                 break;
             }
             assert!(begun.elapsed() < Duration::from_secs(15), "a new command is still taken for one that was kept");
@@ -97,7 +97,7 @@ async fn without_the_right_to_read_its_status_commands_are_refused_and_an_alarm_
             |status: &LinkStatus| status.alarm.as_ref().is_some_and(|alarm| alarm.contains("commands are refused"));
         link.until("alarm", reported).await;
         command(&broker, "on", false);
-        assert!(link.commands.recv().await.unwrap().stale);
+        assert!(link.command().await.stale);
         link.end().await;
     }
 }

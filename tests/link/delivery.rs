@@ -27,7 +27,7 @@ async fn happy_path(protocol: Protocol) {
     assert_eq!(watch.count("b/late/air"), 1);
     eventually("retained", || payloads(&watch, "b/health") == ["well"]).await;
     command(&broker, "on", false);
-    let taken = link.commands.recv().await.unwrap();
+    let taken = link.command().await;
     assert_eq!((taken.topic.as_str(), &taken.payload[..]), (PUMP, &b"on"[..]));
     assert!(!taken.retain && !taken.stale);
     put(&spool, reading("air", 501));

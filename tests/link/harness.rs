@@ -157,6 +157,14 @@ impl Link {
         }
     }
 
+    /// The next command that it hands on.
+    pub(crate) async fn command(&mut self) -> Incoming {
+        tokio::time::timeout(Duration::from_secs(15), self.commands.recv())
+            .await
+            .expect("a command")
+            .expect("the link runs")
+    }
+
     pub(crate) async fn up(&mut self) {
         self.until("up", |status| status.state == LinkState::Up).await;
     }
