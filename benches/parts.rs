@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fieldgate::worker::schedule::Schedule;
-use fieldgate_link::inflight::{Slot, Window};
+use fieldgate_link::inflight::{InFlight, Window};
 use fieldgate_link::lanes::Lane;
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{
@@ -85,7 +85,7 @@ fn window(criterion: &mut Criterion) {
         bencher.iter(|| {
             sequence += 1;
             let message = Arc::clone(&message);
-            let slot = Slot::Spooled { sequence: Sequence(sequence), message, lane: Lane::Live };
+            let slot = InFlight::Spooled { sequence: Sequence(sequence), message, lane: Lane::Live };
             let ticket = window.enter(slot);
             window.leave(ticket)
         });

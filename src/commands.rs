@@ -8,9 +8,9 @@
 //! What was seen is remembered over restarts, see `ids.rs`; no command waits for that.
 
 mod age;
-mod answers;
 mod ids;
 mod local;
+mod reply_sender;
 mod requests;
 mod rules;
 mod totals;
@@ -29,10 +29,10 @@ use tracing::{info, warn};
 
 use crate::commands::age::not_too_old;
 use crate::commands::ids::{IdState, Ids};
-use crate::recorder::Answer;
+use crate::recorder::ReplyMessage;
 use crate::roster::{Protected, SharedRoster};
 use crate::variables::Variables;
-use crate::views::{Answered, Views};
+use crate::views::{LastReply, Views};
 use crate::worker::{Done, Event, Order, await_answer};
 use fieldgate_clock as clock;
 use fieldgate_clock::stop::stopped;
@@ -44,8 +44,8 @@ use fieldgate_model::{
 };
 use fieldgate_spool::CommandIds;
 
-pub use answers::Answers;
 pub use local::{LocalReply, LocalRequester, LocalRequesters};
+pub use reply_sender::ReplySender;
 pub use rules::Switch;
 pub use variables::keep;
 
@@ -115,7 +115,7 @@ pub struct Commands {
     /// Where values go that are to be kept.
     pub events: mpsc::Sender<Event>,
     /// Where replies go: to the recorder.
-    pub answers: Answers,
+    pub answers: ReplySender,
     /// Set when the program ends: every command is then refused.
     pub stopping: Arc<AtomicBool>,
     /// What earlier runs saw, and where to record what this one sees.
@@ -242,7 +242,7 @@ impl Commands {
                 // Of what an earlier run answered only the payload is kept.
                 let rejected = ReplyStatus { outcome: Outcome::Rejected, reason: None };
                 let status = payload::reply_status(&payload).unwrap_or(rejected);
-                self.repeat(Answer { recipient, payload, response }, status, id.as_deref()).await;
+                self.repeat(ReplyMessage { recipient, payload, response }, status, id.as_deref()).await;
             }
             IdState::Interrupted => {
                 let refusal = Some(Refusal::new(Reason::Hardware, INTERRUPTED));
@@ -311,7 +311,9 @@ impl Commands {
     /// Logs, counts and sends one reply, which nobody remembers: a repeat of the command is looked at again.
     async fn answer_once(&mut self, reply: &Reply, response: Option<ResponseTarget>) {
         let payload = self.log_reply(reply);
-        self.answers.reply(Answer { recipient: reply.recipient.clone(), payload, response }, reply.status()).await;
+        self.answers
+            .reply(ReplyMessage { recipient: reply.recipient.clone(), payload, response }, reply.status())
+            .await;
     }
 
     /// Logs, counts and sends one reply, and gives it to all repeats of the same `id`.
@@ -320,7 +322,7 @@ impl Commands {
         let id = reply.id.as_deref();
         // Recorded before it is sent: a requester that has got an answer gets the same again.
         let waiting = ids.answered(&reply.recipient, id, &payload);
-        let answer = |response| Answer { recipient: reply.recipient.clone(), payload: payload.clone(), response };
+        let answer = |response| ReplyMessage { recipient: reply.recipient.clone(), payload: payload.clone(), response };
         self.answers.reply(answer(response), reply.status()).await;
         for response in waiting {
             self.repeat(answer(response), reply.status(), id).await;
@@ -358,12 +360,12 @@ impl Commands {
                 Some(ReplyValue::Output(value)) => Some(value),
                 _ => None,
             };
-            let answered = Answered { outcome: reply.outcome, value, reason, time: reply.time };
+            let answered = LastReply { outcome: reply.outcome, value, reason, time: reply.time };
             self.views.answered(&reply.recipient.name, answered);
         }
     }
 
-    async fn repeat(&mut self, answer: Answer, status: ReplyStatus, id: Option<&str>) {
+    async fn repeat(&mut self, answer: ReplyMessage, status: ReplyStatus, id: Option<&str>) {
         let [actuator, sensor, variable, rule] = named(&answer.recipient);
         info!(actuator, sensor, variable, rule, id, "Command repeated; answered as before.");
         self.answers.reply(answer, status).await;

@@ -15,7 +15,6 @@ mod server_tasks;
 mod stall_detector;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::commands;
@@ -40,13 +39,13 @@ use crate::roster::{Protected, SharedRoster};
 use crate::shutdown::{self, Remains, Tasks};
 use crate::variables::Variables;
 use crate::views::Views;
-use crate::worker::{self, Worker};
+use crate::worker::{self, NoThread, Worker};
 use fieldgate_clock as clock;
 use fieldgate_link::{self as link, Incoming, Latest, LinkState, LinkStatus, PeerStatus};
 use fieldgate_model::RunId;
 use fieldgate_spool::{self as spool, Spool, SpoolError, SpoolThread};
 
-pub use plans::{inputs, interlocks, outputs, retained_topics};
+pub use plans::{GOOD_FOR_PERIODS, inputs, interlocks, outputs, retained_topics};
 
 /// Why the gateway could not start. Report it to the user and end.
 #[derive(Debug, Error)]
@@ -55,8 +54,8 @@ pub enum StartError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The kernel gave no thread.
-    #[error("a thread for a bus could not be started")]
-    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Thread(#[from] NoThread),
 }
 
 /// Why a new configuration was not taken up, or not as a whole, although it is valid.
@@ -67,8 +66,8 @@ pub enum ReloadError {
     SpoolPath,
     /// The kernel gave no thread: the new configuration is in force, except for one bus, which is not in use. Restart the
     /// program.
-    #[error("a thread for a bus could not be started")]
-    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Thread(#[from] NoThread),
 }
 
 impl ReloadError {
@@ -323,7 +322,7 @@ impl Gateway {
         self.link_channels.latest.set(self.config.topics.devices(), plans::devices(&self.config));
         self.announce();
         self.publish_health();
-        served.map_err(ReloadError::Thread)
+        served.map_err(ReloadError::from)
     }
 
     /// Publishes as bare text what is known already, and forgets what is known of devices that have gone.
@@ -339,7 +338,7 @@ impl Gateway {
     }
 
     /// Gives every thread its new plan, with signs of life meanwhile.
-    async fn replan(&mut self, replaced: Deadlines) -> io::Result<()> {
+    async fn replan(&mut self, replaced: Deadlines) -> Result<(), NoThread> {
         self.context.signals.arrange(plans::signal_sources(&self.config));
         commands::keep(&self.context.events, self.variables.arrange(&self.config.variables));
         let plans = plans::of(&self.config, &mut self.tallies, &self.context.signals);
@@ -360,10 +359,18 @@ impl Gateway {
     /// Ends the link and starts it with the settings in force; what is undelivered waits in the spool meanwhile.
     async fn relink(&mut self) {
         self.link.stop.send_replace(true);
-        let handover = (&mut self.link.task).await.ok();
-        if handover.is_none() {
-            warn!("The old link ended by a panic; a new one is started.");
-        }
+        let handover = match timeout(deadlines::LINK, &mut self.link.task).await {
+            Ok(Ok(handover)) => Some(handover),
+            Ok(Err(_)) => {
+                warn!("The old link ended by a panic; a new one is started.");
+                None
+            }
+            Err(_) => {
+                warn!("The old link does not end; a new one is started.");
+                self.link.task.abort();
+                None
+            }
+        };
         self.link = self.link_channels.link(&self.config, self.sources.run, &self.context.heartbeat, handover);
     }
 
@@ -409,7 +416,7 @@ fn start_workers(
 ) -> Result<BTreeMap<plans::BusKey, Worker>, StartError> {
     let mut workers = BTreeMap::new();
     for (key, plan) in plans::of(config, sensors, &context.signals) {
-        let worker = Worker::spawn(&key.to_string(), plan, context.clone()).map_err(StartError::Thread)?;
+        let worker = Worker::spawn(&key.to_string(), plan, context.clone())?;
         workers.insert(key, worker);
     }
     Ok(workers)

@@ -43,7 +43,7 @@ const IDLE: Duration = crate::deadlines::IDLE_TURN;
 
 /// The reply to a command, as its final payload.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct ReplyMessage {
     /// What the command was addressed to.
     pub recipient: Recipient,
     /// The reply as JSON, as it is published.
@@ -63,7 +63,7 @@ pub struct Recorder {
     /// that wait for the disk.
     pub states: mpsc::Receiver<Event>,
     /// From the commands; ends when they have ended.
-    pub answers: mpsc::Receiver<Answer>,
+    pub answers: mpsc::Receiver<ReplyMessage>,
     /// The devices of the configuration in force: events of what a reload removed are dropped.
     pub roster: watch::Receiver<SharedRoster>,
     /// Whether the link is up: a reading at QoS 0 is not kept while it is down.
@@ -202,7 +202,7 @@ impl Recorder {
         Some(message(reading, qos, retain))
     }
 
-    fn reply(&self, answer: Answer) -> Message {
+    fn reply(&self, answer: ReplyMessage) -> Message {
         let stored = StoredReply { payload: answer.payload, response: answer.response };
         let kind = match answer.recipient.kind {
             RecipientKind::Output => MessageKind::Reply,

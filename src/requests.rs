@@ -33,9 +33,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::commands::Answers;
+use crate::commands::ReplySender;
 use crate::history::History;
-use crate::recorder::Answer;
+use crate::recorder::ReplyMessage;
 use crate::roster::SharedRoster;
 use fieldgate_clock::stop::stopped;
 use fieldgate_link::Incoming;
@@ -163,7 +163,7 @@ pub struct Requests {
     /// What verbs are answered from.
     pub context: Context,
     /// Where responses go: to the recorder.
-    pub answers: Answers,
+    pub answers: ReplySender,
     /// Becomes true when the task is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -261,7 +261,7 @@ impl Requests {
         };
         info!(%verb, %transaction, error = refusal.as_ref().map(ToString::to_string), "Request answered.");
         let payload = payload::response(&transaction, &data, refusal.as_ref());
-        self.answers.send(Answer { recipient: Recipient::request(verb), payload, response }).await;
+        self.answers.send(ReplyMessage { recipient: Recipient::request(verb), payload, response }).await;
     }
 }
 

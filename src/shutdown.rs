@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::deadlines::{Deadlines, LINK, RECORDER, TASKS};
-use crate::worker::{Context, Worker};
+use crate::worker::{Context, ThreadEnd, Worker};
 use fieldgate_link::Handover;
 use fieldgate_spool::{Spool, SpoolThread};
 
@@ -95,8 +95,17 @@ pub async fn stop(remains: Remains, deadlines: Deadlines) {
     for (name, worker) in remains.workers {
         // One grace for all of a kind: they stop at the same time.
         let grace = if worker.activity.has_outputs() { deadlines.outputs } else { deadlines.workers };
-        if !worker.join(grace.saturating_sub(began.elapsed())).await {
-            error!(bus = name, "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe.");
+        match worker.join(grace.saturating_sub(began.elapsed())).await {
+            ThreadEnd::Orderly => {}
+            ThreadEnd::Panicked => {
+                error!(bus = name, "The bus's thread ended by a panic; its outputs may not be safe.")
+            }
+            ThreadEnd::Hangs => {
+                error!(
+                    bus = name,
+                    "The bus hangs in a device, and its thread was abandoned; its outputs may not be safe."
+                );
+            }
         }
     }
     drop(remains.events);

@@ -37,7 +37,7 @@ pub struct OutputView {
 
 /// What was answered to the newest command of an output.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answered {
+pub struct LastReply {
     /// What became of it.
     pub outcome: Outcome,
     /// What the output was set to.
@@ -56,7 +56,7 @@ pub struct View {
     /// The outputs by name.
     pub outputs: BTreeMap<Name, OutputView>,
     /// Answers to the newest commands, by the name of the output.
-    pub answered: BTreeMap<Name, Answered>,
+    pub answered: BTreeMap<Name, LastReply>,
     /// What each rule is at, as `B/rules` has it; nothing without rules.
     pub rules: Option<Arc<[u8]>>,
 }
@@ -87,7 +87,7 @@ impl Views {
     }
 
     /// Notes what the newest command of an output was answered.
-    pub fn answered(&self, output: &Name, answered: Answered) {
+    pub fn answered(&self, output: &Name, answered: LastReply) {
         self.with(|view| {
             view.answered.insert(output.clone(), answered);
         });

@@ -83,7 +83,7 @@ fn print(all: &[Forgotten], json: bool) -> ExitCode {
                 "broker": done.broker,
                 "cleared": done.cleared,
                 "refused": refused.collect::<Vec<_>>(),
-                "error": done.error,
+                "error": done.error.as_ref().map(ToString::to_string),
             })
         };
         let brokers: Vec<_> = all.iter().map(of).collect();

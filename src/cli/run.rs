@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::signals::{SignalMeaning, Signals};
 use crate::cli::{self, safe_state};
-use crate::config::{self, Config, ConfigError, InForce, Loaded, Origin, Problem, Severity};
+use crate::config::{self, Config, ConfigError, InForce, Loaded, Origin, Severity, report};
 use crate::deadlines;
 use crate::gateway::{self, Gateway, ReloadError};
 use crate::last_good;
@@ -278,13 +278,9 @@ impl MainLoop<'_> {
     }
 }
 
-/// The first of the mistakes, without its snippet, which may have more in it than a requester should see.
 fn not_reloaded(error: &ConfigError) -> Refusal {
-    let first = error.problems.iter().find(|problem| problem.severity == Severity::Error);
-    let place = first.and_then(Problem::line_in_words).map_or(String::new(), |line| format!(", {line}"));
-    let what = first.map_or("it cannot be read", |problem| problem.what.as_str());
-    let count = error.problems.len();
-    let words = format!("the old configuration stays: {what}{place} ({count} in all; `fieldgate check` lists them)");
+    let (first, count) = (report::first_error_in_words(&error.problems), error.problems.len());
+    let words = format!("the old configuration stays: {first} ({count} in all; `fieldgate check` lists them)");
     Refusal::new(Reason::Unreadable, words)
 }
 

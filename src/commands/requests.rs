@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::commands::Commands;
-use crate::recorder::Answer;
+use crate::recorder::ReplyMessage;
 use fieldgate_link::Incoming;
 use fieldgate_model::payload;
 use fieldgate_model::{Name, Reason, Recipient, Refusal};
@@ -21,6 +21,8 @@ impl Commands {
         };
         let busy = Refusal::new(Reason::Busy, "too many requests wait");
         let payload = payload::response(&transaction, &Json::Null, Some(&busy));
-        self.answers.send(Answer { recipient: Recipient::request(verb), payload, response: message.response }).await;
+        self.answers
+            .send(ReplyMessage { recipient: Recipient::request(verb), payload, response: message.response })
+            .await;
     }
 }

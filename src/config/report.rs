@@ -93,6 +93,15 @@ impl Problem {
     }
 }
 
+/// What the first error is and where, in half a sentence without its snippet, which may have more in it than whoever asked should see.
+pub fn first_error_in_words(problems: &[Problem]) -> String {
+    let Some(first) = problems.iter().find(|problem| problem.severity == Severity::Error) else {
+        return "it cannot be read".to_owned();
+    };
+    let place = first.line_in_words().map_or(String::new(), |line| format!(", {line}"));
+    format!("{}{place}", first.what)
+}
+
 /// All problems as text: in the order given, a blank line between, a count at the end.
 pub fn render(path: &Path, problems: &[Problem], colour: bool) -> String {
     let mut out = String::new();

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::commands::{self, Answers, CommandTallies, Commands, LocalRequesters, Switch};
+use crate::commands::{self, CommandTallies, Commands, LocalRequesters, ReplySender, Switch};
 use crate::config::Config;
 use crate::curves::Curves;
 use crate::gateway::rule_task::RuleTask;
@@ -15,7 +15,7 @@ use crate::health::{Liveness, Sources};
 use crate::history::History;
 use crate::http::HttpResources;
 use crate::metrics::Metrics;
-use crate::recorder::{self, Answer, Recorder};
+use crate::recorder::{self, Recorder, ReplyMessage};
 use crate::roster::{Protected, RuleAlarms, SharedRoster};
 use crate::rules;
 use crate::variables::Variables;
@@ -84,7 +84,7 @@ pub(super) struct CommandChannels {
     /// Requests, which their own task answers.
     pub(super) to_requests: mpsc::Sender<Incoming>,
     /// Replies, which the recorder sends.
-    pub(super) answers: mpsc::Sender<Answer>,
+    pub(super) answers: mpsc::Sender<ReplyMessage>,
 }
 
 /// Starts the commands and the rules, which the commands switch and which may keep outputs from commands.
@@ -169,7 +169,7 @@ pub(super) struct RecorderChannels {
     /// States and statuses, of which the newest counts.
     pub(super) states: mpsc::Receiver<worker::Event>,
     /// Replies to commands and requests.
-    pub(super) answers: mpsc::Receiver<Answer>,
+    pub(super) answers: mpsc::Receiver<ReplyMessage>,
 }
 
 impl RecorderTask {
@@ -219,7 +219,7 @@ impl CommandTask {
             variables: shown.variables.clone(),
             persisted_values: spool.values(),
             events,
-            answers: Answers::also_to(channels.answers, shown.requesters.clone()),
+            answers: ReplySender::also_to(channels.answers, shown.requesters.clone()),
             stopping: Arc::clone(&stopping),
             command_ids: spool.command_ids(),
             tallies: Arc::clone(&shown.metrics.sources.commands),

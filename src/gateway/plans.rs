@@ -29,8 +29,8 @@ use fieldgate_safety::{Pair, SharedInterlocks};
 /// MQTT counts the keep-alive in whole seconds (MQTT 5, 3.1.2.10).
 pub(super) const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// A sample is good for so many periods of its sensor: what is older is not computed with.
-const GOOD_FOR_PERIODS: u32 = 3;
+/// A sample is good for so many periods of its sensor: neither formulas nor rules use one that is older.
+pub const GOOD_FOR_PERIODS: u32 = 3;
 
 /// One thread each: a bus that is wired to the board, with all that sit on it, or the machine itself for drivers that need
 /// none.

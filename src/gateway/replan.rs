@@ -5,7 +5,6 @@
 //! tried again by the device that needs it.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -14,8 +13,9 @@ use tracing::error;
 
 use crate::deadlines::{HANGS, LOOK};
 use crate::gateway::plans::BusKey;
-use crate::worker::{Context, Order, Plan, Worker};
+use crate::worker::{Context, NoThread, Order, Plan, ThreadEnd, Worker};
 use fieldgate_clock as clock;
+use fieldgate_model::describe_error;
 
 type Workers = BTreeMap<BusKey, Worker>;
 
@@ -49,7 +49,7 @@ pub(super) async fn release(
 ///
 /// # Errors
 /// The kernel gave no thread for a bus; the others have their plans all the same.
-pub(super) fn adopt(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, context: &Context) -> io::Result<()> {
+pub(super) fn adopt(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, context: &Context) -> Result<(), NoThread> {
     let mut served = Ok(());
     for (key, plan) in plans {
         match workers.get(&key) {
@@ -61,7 +61,7 @@ pub(super) fn adopt(workers: &mut Workers, plans: BTreeMap<BusKey, Plan>, contex
             None => match Worker::spawn(&key.to_string(), plan, context.clone()) {
                 Ok(worker) => _ = workers.insert(key, worker),
                 Err(e) => {
-                    error!(bus = %key, error = %e, "No thread could be started for the bus; its sensors and outputs are not in use.");
+                    error!(error = %describe_error(&e), "The sensors and outputs of a bus are not in use.");
                     served = Err(e);
                 }
             },
@@ -97,8 +97,14 @@ fn ask_to_release(workers: &Workers, plans: &BTreeMap<BusKey, Plan>) -> Vec<(Bus
 /// Waits for all of them until the deadline.
 async fn released(leaving: Vec<(BusKey, Worker)>, releasing: Vec<(BusKey, oneshot::Receiver<()>)>, deadline: Instant) {
     for (key, worker) in leaving {
-        if !worker.join(deadline.saturating_duration_since(Instant::now())).await {
-            error!(bus = %key, "The old bus hangs in a device and could not be ended; its thread is abandoned.");
+        match worker.join(deadline.saturating_duration_since(Instant::now())).await {
+            ThreadEnd::Orderly => {}
+            ThreadEnd::Panicked => {
+                error!(bus = %key, "The old bus's thread ended by a panic; its outputs may not be safe.")
+            }
+            ThreadEnd::Hangs => {
+                error!(bus = %key, "The old bus hangs in a device and could not be ended; its thread is abandoned.");
+            }
         }
     }
     for (key, done) in releasing {

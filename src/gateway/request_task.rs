@@ -7,11 +7,11 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::commands::Answers;
+use crate::commands::ReplySender;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::history::History;
-use crate::recorder::Answer;
+use crate::recorder::ReplyMessage;
 use crate::requests::{Context, Question, Requests, Settings};
 use crate::roster::SharedRoster;
 use crate::worker::{Applied, Order};
@@ -37,13 +37,13 @@ impl RequestTask {
         roster: watch::Receiver<SharedRoster>,
         incoming: mpsc::Receiver<Incoming>,
         history: &History,
-        answers: mpsc::Sender<Answer>,
+        answers: mpsc::Sender<ReplyMessage>,
     ) -> Self {
         let (gateway, asked) = mpsc::channel(CAPACITY);
         let (settings, allowed) = watch::channel(Settings::default());
         let (stop, stopped) = watch::channel(false);
         let context = Context { roster, history: history.clone(), gateway };
-        let answers = Answers::new(answers);
+        let answers = ReplySender::new(answers);
         let requests = Requests { incoming, settings: allowed, context, answers, stop: stopped };
         let task = Self { task: tokio::spawn(requests.run()), stop, settings, asked: Some(asked) };
         task.allow(config, history);

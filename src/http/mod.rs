@@ -20,6 +20,7 @@ mod state;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use crate::variables::Variables;
 use fieldgate_clock as clock;
 use fieldgate_clock::stop::stopped;
 use fieldgate_link::{Incoming, SecretSource, secrets};
+use fieldgate_model::Secret;
 
 /// Connections at once. One more is answered 503 and closed, unread.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -117,7 +119,7 @@ pub struct Http {
     /// What the page and metrics show, and where commands go.
     pub resources: HttpResources,
     /// Where systemd puts credentials.
-    pub credentials: Option<std::path::PathBuf>,
+    pub credentials: Option<PathBuf>,
     /// Becomes true when the task is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -151,16 +153,27 @@ impl Http {
     }
 }
 
-async fn serve(settings: &Settings, resources: &HttpResources, credentials: Option<&std::path::Path>) {
-    let password = match settings.password.as_ref().map(|source| secrets::password(source, credentials)) {
-        None => None,
-        Some(Ok(password)) => Some(password),
-        Some(Err(error)) => {
+/// The password, if there is to be one, read on a thread that may block. Nothing where it cannot be read, which the log says.
+async fn password(settings: &Settings, credentials: Option<&Path>) -> Option<Option<Secret>> {
+    let Some(source) = settings.password.clone() else { return Some(None) };
+    let credentials = credentials.map(Path::to_owned);
+    let read = tokio::task::spawn_blocking(move || secrets::password(&source, credentials.as_deref()));
+    match read.await {
+        Ok(Ok(password)) => Some(Some(password)),
+        Ok(Err(error)) => {
             let remedy = error.remedy();
             warn!(%error, remedy, "The password of the page cannot be read, so nothing listens; reload when it can.");
-            return std::future::pending().await;
+            None
         }
-    };
+        Err(error) => {
+            warn!(%error, "The password of the page was not read, so nothing listens; reload to try again.");
+            None
+        }
+    }
+}
+
+async fn serve(settings: &Settings, resources: &HttpResources, credentials: Option<&Path>) {
+    let Some(password) = password(settings, credentials).await else { return std::future::pending().await };
     let listener = listen(settings.listen).await;
     let access = Access::new(settings, password);
     let live = Live::new(MAX_STREAMS);

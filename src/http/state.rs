@@ -10,7 +10,7 @@ use crate::http::HttpResources;
 use crate::log_lines::{self, Line};
 use crate::roster::{Inventory, Roster};
 use crate::variables::VariableView;
-use crate::views::{Answered, OutputView, SensorView, View};
+use crate::views::{LastReply, OutputView, SensorView, View};
 use crate::worker::{ActuatorSettings, SensorSettings};
 use fieldgate_clock as clock;
 use fieldgate_link::{LinkState, LinkStatus};
@@ -338,8 +338,8 @@ fn position(value: OutputValue) -> Option<f64> {
     }
 }
 
-fn answered(answered: &Answered) -> Json {
-    let Answered { outcome, value, reason, time: at } = answered;
+fn answered(answered: &LastReply) -> Json {
+    let LastReply { outcome, value, reason, time: at } = answered;
     json!({ "outcome": outcome.as_str(), "value": value.map(does), "reason": reason, "time": time(*at) })
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Requests with everything allowed, what goes in, and what comes out of them.
 struct RequestsRig {
     requests: Requests,
-    answered: mpsc::Receiver<Answer>,
+    answered: mpsc::Receiver<ReplyMessage>,
     asked: mpsc::Receiver<Question>,
     orders: std::sync::mpsc::Receiver<Order>,
     settings: watch::Sender<Settings>,
@@ -47,7 +47,7 @@ fn rig() -> RequestsRig {
     history.set_wanted(true);
     let context = Context { roster: watch::channel(Arc::new(roster)).1, history, gateway };
     let (_, incoming) = mpsc::channel(1);
-    let requests = Requests { incoming, settings: allowed, context, answers: Answers::new(answers), stop: stopped };
+    let requests = Requests { incoming, settings: allowed, context, answers: ReplySender::new(answers), stop: stopped };
     RequestsRig { requests, answered, asked, orders, settings, _stop: stop }
 }
 

@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::deadlines;
@@ -366,8 +367,12 @@ impl Worker {
     /// Starts a thread for `plan`. Its outputs are driven to their safe state before any sensor is built.
     ///
     /// # Errors
-    /// The kernel refused a thread or a descriptor: the program cannot run.
-    pub fn spawn(label: &str, plan: Plan, context: Context) -> io::Result<Self> {
+    /// [`NoThread`]
+    pub fn spawn(label: &str, plan: Plan, context: Context) -> Result<Self, NoThread> {
+        Self::try_spawn(label, plan, context).map_err(|source| NoThread { bus: label.to_owned(), source })
+    }
+
+    fn try_spawn(label: &str, plan: Plan, context: Context) -> io::Result<Self> {
         let (orders, inbox) = sync_channel(INBOX_CAPACITY);
         let (waker, waiter) = wait::pair()?;
         let (stop, activity) = (Arc::new(AtomicBool::new(false)), Arc::new(Activity::default()));
@@ -398,12 +403,33 @@ impl Worker {
         self.inbox.waker.wake();
     }
 
-    /// Waits for the thread's end, for `grace` at most. `false`: it hangs in a device and is left behind, since a blocked
-    /// system call cannot be ended from outside.
-    pub async fn join(self, grace: Duration) -> bool {
+    /// Waits for the thread's end, for `grace` at most.
+    pub async fn join(self, grace: Duration) -> ThreadEnd {
         match tokio::time::timeout(grace, self.ended).await {
-            Ok(_) => self.thread.join().is_ok(),
-            Err(_) => false,
+            Ok(_) if self.thread.join().is_ok() => ThreadEnd::Orderly,
+            Ok(_) => ThreadEnd::Panicked,
+            Err(_) => ThreadEnd::Hangs,
         }
     }
+}
+
+/// How the thread of a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadEnd {
+    /// Its outputs are safe, as far as they can be driven.
+    Orderly,
+    /// By a panic: its outputs may not be safe.
+    Panicked,
+    /// Not at all: it is left behind in a device, since a blocked system call cannot be ended from outside.
+    Hangs,
+}
+
+/// The kernel gave no thread, or no pipe to wake it. Its sensors and outputs cannot be used before the program is started again.
+#[derive(Debug, Error)]
+#[error("a thread for the bus {bus} could not be started")]
+pub struct NoThread {
+    /// As the worker is called: by its bus.
+    pub bus: String,
+    #[source]
+    source: io::Error,
 }

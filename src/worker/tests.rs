@@ -236,7 +236,7 @@ async fn readings_are_numbered_from_one_without_holes() {
         assert_eq!(reading.measurements, [Measurement { name: "value".into(), value }]);
     }
     bench.worker.ask_to_stop();
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn an_output_is_safe_at_start_follows_a_command_and_is_safe_at_the_end() {
     assert_eq!(bench.state().await, (ON, StateCause::Command));
     bench.worker.ask_to_stop();
     assert_eq!(bench.state().await, (OFF, StateCause::Stop));
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
 }
 
 #[tokio::test]

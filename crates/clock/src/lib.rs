@@ -33,7 +33,7 @@ const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
 static ZONE: OnceLock<Zone> = OnceLock::new();
 
 /// What [`TIMESYNC`] last said.
-static ANSWER: Answer = Answer::unknown();
+static WAS_SET: WasSet = WasSet::unknown();
 
 /// Time since the machine started, suspends included.
 pub fn boottime() -> Duration {
@@ -53,7 +53,7 @@ fn time_of(clock: ClockId) -> Duration {
 /// Both clocks, and whether the wall clock can be trusted.
 pub fn now() -> Moment {
     let wall = SystemTime::now();
-    Moment { boot: boottime(), wall, clock: status(wall, || ANSWER.get(Path::new(TIMESYNC))) }
+    Moment { boot: boottime(), wall, clock: status(wall, || WAS_SET.get(Path::new(TIMESYNC))) }
 }
 
 /// The time of day where the board is.
@@ -107,7 +107,7 @@ pub fn until_next_minute(at: SystemTime) -> Duration {
 /// Asks again whether the wall clock was set; to be called about once a second. A date before 2025 needs no answer: that such
 /// a clock was set, or was set back, is seen by the next [`now`].
 pub fn refresh() {
-    ANSWER.ask(Path::new(TIMESYNC));
+    WAS_SET.ask(Path::new(TIMESYNC));
 }
 
 /// Ticks every `period`, at whole multiples of it on the boot clock: regular work of different parts that is in no hurry shares
@@ -134,7 +134,7 @@ pub fn at_monotonic(at: Option<Duration>, now: Moment) -> Moment {
 /// Whether the wall clock is set, asked now, of the system whose files are below `root`.
 pub fn status_below(root: &Path) -> ClockStatus {
     let folder = root.join(TIMESYNC.trim_start_matches('/'));
-    status(SystemTime::now(), || Answer::unknown().ask(&folder))
+    status(SystemTime::now(), || WasSet::unknown().ask(&folder))
 }
 
 /// Whether this can be the time: a wall clock that shows a date before 2025 was never set.
@@ -147,9 +147,9 @@ fn status(wall: SystemTime, was_set: impl FnOnce() -> bool) -> ClockStatus {
 }
 
 /// Whether a plausible date counts as set, as last asked; asked at first use.
-struct Answer(AtomicU8);
+struct WasSet(AtomicU8);
 
-impl Answer {
+impl WasSet {
     const UNKNOWN: u8 = 0;
     const NOT_SET: u8 = 1;
     const SET: u8 = 2;
@@ -221,7 +221,7 @@ mod tests {
     fn the_file_system_is_asked_at_first_and_then_only_when_asked_to() {
         let run = tempfile::tempdir().unwrap();
         let folder = run.path().join("timesync");
-        let answer = Answer::unknown();
+        let answer = WasSet::unknown();
         assert!(answer.get(&folder), "no timesyncd, so a plausible date counts");
         std::fs::create_dir(&folder).unwrap();
         assert!(answer.get(&folder), "not asked again");
@@ -234,6 +234,6 @@ mod tests {
     #[test]
     fn the_first_answer_is_right() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(!Answer::unknown().get(folder.path()));
+        assert!(!WasSet::unknown().get(folder.path()));
     }
 }

@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 
 use super::alarms::About;
 use super::connection::Connection;
-use super::inflight::{Slot, Ticket};
+use super::inflight::{InFlight, Ticket};
 use super::lanes::Lane;
 use super::open_requests::RequestId;
 use super::session::{MAX_WINDOW, PublishOutcome};
@@ -53,29 +53,29 @@ impl Connection<'_> {
     }
 
     fn finish_publication(&mut self, ticket: Ticket, outcome: PublishOutcome, now: Duration) {
-        let Some(slot) = self.window.leave(ticket) else { return };
+        let Some(sent) = self.window.leave(ticket) else { return };
         if let Some(request) = self.requests.open.done(RequestId::Publication(ticket), now) {
             let alarm_changes = self.broker.answered(&request, now);
             self.report.apply(alarm_changes);
         }
-        match slot {
-            Slot::Birth => {
+        match sent {
+            InFlight::Birth => {
                 self.judge(self.resources.settings.topics.status(), &outcome);
                 self.on_online_published();
             }
-            Slot::Latest(topic) => {
+            InFlight::Latest(topic) => {
                 match outcome {
                     PublishOutcome::Acknowledged => self.resources.latest.acknowledged(&topic),
                     _ => self.resources.latest.refused(&topic, now),
                 }
                 self.judge(topic, &outcome);
             }
-            Slot::RequesterReply(topic) => {
+            InFlight::RequesterReply(topic) => {
                 if let PublishOutcome::Refused(words) | PublishOutcome::Unacceptable(words) = outcome {
                     debug!(topic, error = words, "The response topic was refused; the answer is on the reply topic.");
                 }
             }
-            Slot::Spooled { sequence, message, lane } => {
+            InFlight::Spooled { sequence, message, lane } => {
                 let key = &message.key;
                 let topic = self.resources.settings.topics.of(key, lane == Lane::Late);
                 self.forwarder.answered(sequence, key, lane, &outcome, now);
@@ -88,7 +88,7 @@ impl Connection<'_> {
                 }
                 self.judge(topic, &outcome);
             }
-            Slot::Repeat | Slot::Farewell => {}
+            InFlight::Repeat | InFlight::Farewell => {}
         }
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let mut connection = rig.connection(connected(Protocol::V5));
         let write = |connection: &mut Connection<'_>| {
             let topic = "b/sensors/air".to_owned();
-            let ticket = connection.window.enter(Slot::RequesterReply(topic.clone()));
+            let ticket = connection.window.enter(InFlight::RequesterReply(topic.clone()));
             let blame = Blame { request: Request::Publish(topic), retain: false };
             connection.requests.open.sent(RequestId::Publication(ticket), blame, false);
             connection.on_publish_outcome(ticket, PublishOutcome::Acknowledged);

@@ -45,7 +45,7 @@ use fieldgate_clock::stop::stopped;
 use fieldgate_clock::{self as clock, boottime};
 use one_at_a_time::OneAtATime;
 pub(super) use phase::Phase;
-use requests::{Answer, Requests};
+use requests::{BrokerAnswer, Requests};
 
 /// How often limits are looked at while something is unsettled, or a short keep-alive wants it.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -245,10 +245,10 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn on_answer(&mut self, answer: Answer) {
+    fn on_answer(&mut self, answer: BrokerAnswer) {
         match answer {
-            Answer::Subscription(grant) => self.on_granted(grant),
-            Answer::Publication(ticket, outcome) => {
+            BrokerAnswer::Subscription(grant) => self.on_granted(grant),
+            BrokerAnswer::Publication(ticket, outcome) => {
                 self.on_publish_outcome(ticket, outcome);
                 while let Some((ticket, outcome)) = self.requests.publication_now() {
                     self.on_publish_outcome(ticket, outcome);

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use super::guest;
 use super::secrets::credentials_folder;
-use super::session::{Event, Filter, Grant, Publication, PublishOutcome, Session};
+use super::session::{Cause, Event, Filter, Grant, Publication, PublishOutcome, Session};
 use super::{Broker, Settings};
 use fieldgate_model::Qos;
 
@@ -34,7 +35,30 @@ pub struct Forgotten {
     /// Topics with the reason for which they could not be cleared.
     pub refused: Vec<(String, String)>,
     /// Why not everything was done.
-    pub error: Option<String>,
+    pub error: Option<ForgetError>,
+}
+
+/// Why not everything could be cleared. What was cleared before then is; the same again does the rest.
+#[derive(Debug, Error)]
+pub enum ForgetError {
+    /// The broker did not take us, or the connection ended; in words, with the remedy as far as the program knows one.
+    #[error("{0}")]
+    Connection(String),
+    /// The broker closed the connection while this was done.
+    #[error("the connection ended when we {0}")]
+    Closed(&'static str),
+    /// It was asked, and said nothing.
+    #[error("the broker does not answer")]
+    NoAnswer,
+    /// The access list does not let the user publish on them.
+    #[error("the broker does not let us clear some topics")]
+    Refused,
+}
+
+impl From<Cause> for ForgetError {
+    fn from(cause: Cause) -> Self {
+        Self::Connection(cause.words)
+    }
 }
 
 /// Clears what is retained at every broker of `settings`: what is found below the base topic, or what is `known` to be there where the
@@ -55,16 +79,15 @@ async fn at_broker(
     known: &BTreeSet<String>,
     announced: &BTreeSet<String>,
     done: &mut Forgotten,
-) -> Result<(), String> {
-    let connected = guest::connect(settings, broker, "forget", credentials_folder()).await;
-    let mut session = connected.map_err(|cause| cause.words)?.session;
+) -> Result<(), ForgetError> {
+    let mut session = guest::connect(settings, broker, "forget", credentials_folder()).await?.session;
     let found = find(&mut session, settings, known).await?;
     let topics: Vec<_> = found.union(announced).cloned().collect();
     for some in topics.chunks(AT_ONCE) {
         for (topic, outcome) in clear(&mut session, some).await? {
             match outcome {
                 PublishOutcome::Acknowledged => done.cleared.push(topic),
-                PublishOutcome::Lost => return Err("the connection ended".into()),
+                PublishOutcome::Lost => return Err(ForgetError::Closed("published")),
                 PublishOutcome::Refused(words) | PublishOutcome::Unacceptable(words) => {
                     done.refused.push((topic, words))
                 }
@@ -72,7 +95,7 @@ async fn at_broker(
         }
     }
     guest::leave(session).await;
-    if done.refused.is_empty() { Ok(()) } else { Err("the broker does not let us clear some topics".into()) }
+    if done.refused.is_empty() { Ok(()) } else { Err(ForgetError::Refused) }
 }
 
 /// What the broker keeps of ours below the base topic. `B/status` is cleared on the way: the broker sends that back behind everything
@@ -81,13 +104,13 @@ async fn find(
     session: &mut Session,
     settings: &Settings,
     known: &BTreeSet<String>,
-) -> Result<BTreeSet<String>, String> {
+) -> Result<BTreeSet<String>, ForgetError> {
     let topics = &settings.topics;
     let topic = format!("{}/#", topics.base());
     let filter = Filter { topic, retain_as_published: false, send_retained: true, no_local: false };
     let mut granted = session.subscribe(vec![filter]);
     let mut found = BTreeSet::new();
-    let mut take = |event| -> Result<Option<(String, bool)>, String> {
+    let mut take = |event| -> Result<Option<(String, bool)>, Cause> {
         let message = live(event)?;
         if let Some((topic, true)) = &message
             && topics.may_be_retained(topic)
@@ -107,7 +130,7 @@ async fn find(
     match grant {
         Grant::Granted => {}
         Grant::Refused(_) => return Ok(known.clone()),
-        Grant::Lost => return Err("the connection ended when we subscribed".into()),
+        Grant::Lost => return Err(ForgetError::Closed("subscribed")),
     }
     let status = topics.status();
     let _fate = session.publish(Publication::plain(status.clone(), "", Qos::AtLeastOnce, true));
@@ -122,15 +145,15 @@ async fn find(
 }
 
 /// The topic of a message and whether the broker kept it.
-fn live(event: Event) -> Result<Option<(String, bool)>, String> {
+fn live(event: Event) -> Result<Option<(String, bool)>, Cause> {
     match event {
         Event::Publish(arrived) => Ok(Some((arrived.topic, arrived.retain && !arrived.payload.is_empty()))),
         Event::Connected(_) => Ok(None),
-        Event::Ended(cause) => Err(cause.words),
+        Event::Ended(cause) => Err(cause),
     }
 }
 
-async fn clear(session: &mut Session, topics: &[String]) -> Result<Vec<(String, PublishOutcome)>, String> {
+async fn clear(session: &mut Session, topics: &[String]) -> Result<Vec<(String, PublishOutcome)>, ForgetError> {
     let mut outcomes: Vec<_> = topics
         .iter()
         .map(|topic| (topic, session.publish(Publication::plain(topic.clone(), "", Qos::AtLeastOnce, true))))
@@ -143,7 +166,7 @@ async fn clear(session: &mut Session, topics: &[String]) -> Result<Vec<(String, 
                 outcome = &mut *outcome => break outcome,
                 // What we clear comes back, and must be taken from the way.
                 event = session.next() => drop(live(event)?),
-                () = tokio::time::sleep_until(deadline) => return Err("the broker does not answer".into()),
+                () = tokio::time::sleep_until(deadline) => return Err(ForgetError::NoAnswer),
             }
         };
         all.push(((*topic).clone(), outcome));

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Protocol;
-use super::inflight::{Slot, Window};
+use super::inflight::{InFlight, Window};
 use super::lanes::{Accepts, Lane, Lanes, Next};
 use super::session::{Publication, PublishOutcome};
 use fieldgate_model::payload::{self, StoredEvent, StoredReply};
@@ -66,7 +66,7 @@ pub(super) struct Present<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     /// Hand this to the broker.
-    Publish(Slot, Publication),
+    Publish(InFlight, Publication),
     /// One message is not sent now; go on with the next.
     Skip(Skipped),
 }
@@ -208,7 +208,7 @@ impl Forwarder {
         if (present.is_suspended)(&reply.topic) {
             return Step::Skip(Skipped::ByRule);
         }
-        Step::Publish(Slot::RequesterReply(reply.topic.clone()), reply)
+        Step::Publish(InFlight::RequesterReply(reply.topic.clone()), reply)
     }
 
     fn message(&mut self, next: Next, present: &Present<'_>) -> Step {
@@ -234,7 +234,7 @@ impl Forwarder {
             self.give_up(sequence, key, lane, TOO_LARGE.into());
             return Step::Skip(Skipped::TooLarge { kind: key.kind, topic: publication.topic, size });
         }
-        Step::Publish(Slot::Spooled { sequence, message, lane }, publication)
+        Step::Publish(InFlight::Spooled { sequence, message, lane }, publication)
     }
 
     /// Topic and payload as of now; nothing when the stored bytes were damaged.

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::Protocol;
 use super::alarms::{About, TWIN};
 use super::connection::{Connection, Phase};
-use super::inflight::Slot;
+use super::inflight::InFlight;
 use super::open_requests::{Request, RequestId};
 use super::session::{Arrived, Filter, Grant, Publication};
 use super::subscriptions::{ANSWER_TIMEOUT, Asked};
@@ -191,7 +191,7 @@ impl Connection<'_> {
         if self.subscriptions.hears_status() {
             self.own_status.twins.published(now);
         }
-        self.send(Slot::Birth, if self.is_too_large(&marked) { plain } else { marked });
+        self.send(InFlight::Birth, if self.is_too_large(&marked) { plain } else { marked });
     }
 
     /// `online` is answered, or cannot be published: now everything else may be.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::time::timeout;
 
 use super::session::{Cause, CauseKind, Event, Session};
@@ -39,6 +40,15 @@ pub(super) async fn connect(
         }
     }
     Err(last)
+}
+
+/// Why a broker that has taken us gave no answer.
+#[derive(Debug, Error)]
+pub(super) enum NoAnswer {
+    #[error("{}", .0.words)]
+    Ended(Cause),
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
 }
 
 /// One that has not begun.

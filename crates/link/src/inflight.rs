@@ -11,7 +11,7 @@ use fieldgate_spool::Sequence;
 
 /// What a place in the window stands for.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Slot {
+pub enum InFlight {
     /// A message of the spool.
     Spooled {
         /// Its place in the spool.
@@ -42,7 +42,7 @@ pub struct Ticket(u64);
 pub struct Window {
     limit: usize,
     next: u64,
-    slots: BTreeMap<Ticket, Slot>,
+    open: BTreeMap<Ticket, InFlight>,
     spooled: BTreeSet<Sequence>,
     late: usize,
     exact: usize,
@@ -52,8 +52,8 @@ pub struct Window {
 impl Window {
     /// At most `limit` places, and at least one.
     pub fn new(limit: usize) -> Self {
-        let (slots, spooled) = (BTreeMap::new(), BTreeSet::new());
-        Self { limit: limit.max(1), next: 0, slots, spooled, late: 0, exact: 0, replies: 0 }
+        let (open, spooled) = (BTreeMap::new(), BTreeSet::new());
+        Self { limit: limit.max(1), next: 0, open, spooled, late: 0, exact: 0, replies: 0 }
     }
 
     /// From now on at most `limit` places.
@@ -63,7 +63,7 @@ impl Window {
 
     /// How many more messages may be in flight.
     pub fn free_places(&self) -> usize {
-        self.limit.saturating_sub(self.slots.len())
+        self.limit.saturating_sub(self.open.len())
     }
 
     /// Whether a late message may enter: while the live lane waits, the late lane holds three quarters of the window at most.
@@ -78,29 +78,29 @@ impl Window {
     }
 
     /// Takes a place.
-    pub fn enter(&mut self, slot: Slot) -> Ticket {
+    pub fn enter(&mut self, sent: InFlight) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        if let Slot::Spooled { sequence, message, lane } = &slot {
+        if let InFlight::Spooled { sequence, message, lane } = &sent {
             self.spooled.insert(*sequence);
             self.replies += usize::from(message.key.kind.is_reply());
             self.exact += usize::from(message.qos == Qos::ExactlyOnce);
             self.late += usize::from(*lane == Lane::Late);
         }
-        self.slots.insert(ticket, slot);
+        self.open.insert(ticket, sent);
         ticket
     }
 
     /// Frees a place; nothing when the ticket is unknown.
-    pub fn leave(&mut self, ticket: Ticket) -> Option<Slot> {
-        let slot = self.slots.remove(&ticket)?;
-        if let Slot::Spooled { sequence, message, lane } = &slot {
+    pub fn leave(&mut self, ticket: Ticket) -> Option<InFlight> {
+        let sent = self.open.remove(&ticket)?;
+        if let InFlight::Spooled { sequence, message, lane } = &sent {
             self.spooled.remove(sequence);
             self.replies -= usize::from(message.key.kind.is_reply());
             self.exact -= usize::from(message.qos == Qos::ExactlyOnce);
             self.late -= usize::from(*lane == Lane::Late);
         }
-        Some(slot)
+        Some(sent)
     }
 
     /// How many are in flight at QoS 2.
@@ -115,7 +115,7 @@ impl Window {
 
     /// Whether nothing is in flight.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.open.is_empty()
     }
 }
 
@@ -127,11 +127,11 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     /// A reading at QoS 2.
-    fn slot(sequence: u64, late: bool) -> Slot {
-        slot_of(MessageKind::Reading, Qos::ExactlyOnce, sequence, late)
+    fn sent(sequence: u64, late: bool) -> InFlight {
+        sent_of(MessageKind::Reading, Qos::ExactlyOnce, sequence, late)
     }
 
-    fn slot_of(kind: MessageKind, qos: Qos, sequence: u64, late: bool) -> Slot {
+    fn sent_of(kind: MessageKind, qos: Qos, sequence: u64, late: bool) -> InFlight {
         let message = Message {
             key: Key { kind, source: Name::new("a").unwrap() },
             run: RunId(1),
@@ -142,38 +142,38 @@ mod tests {
             body: Vec::new(),
         };
         let lane = if late { Lane::Late } else { Lane::Live };
-        Slot::Spooled { sequence: Sequence(sequence), message: Arc::new(message), lane }
+        InFlight::Spooled { sequence: Sequence(sequence), message: Arc::new(message), lane }
     }
 
     #[test]
     fn the_late_lane_leaves_a_quarter_to_a_live_lane_that_waits() {
         let mut window = Window::new(8);
         for i in 0..6 {
-            window.enter(slot(i, true));
+            window.enter(sent(i, true));
         }
         assert!(!window.accepts_late(true) && window.accepts_late(false));
         assert!(Window::new(1).accepts_late(true));
         let mut full = Window::new(2);
-        (0..2).for_each(|n| _ = full.enter(slot(n, false)));
+        (0..2).for_each(|n| _ = full.enter(sent(n, false)));
         assert!(!full.accepts_late(true) && !full.accepts_late(false));
         let mut large = Window::new(64);
-        (0..47).for_each(|n| _ = large.enter(slot(n, true)));
+        (0..47).for_each(|n| _ = large.enter(sent(n, true)));
         assert!(large.accepts_late(true));
-        large.enter(slot(47, true));
+        large.enter(sent(47, true));
         assert!(!large.accepts_late(true));
     }
 
     #[test]
     fn replies_get_a_quarter_of_the_window_and_one_place_at_least() {
         let mut window = Window::new(8);
-        let reply = |window: &mut Window, n| window.enter(slot_of(MessageKind::Reply, Qos::AtLeastOnce, n, false));
+        let reply = |window: &mut Window, n| window.enter(sent_of(MessageKind::Reply, Qos::AtLeastOnce, n, false));
         let first = reply(&mut window, 1);
         assert!(window.accepts_reply());
         reply(&mut window, 2);
         assert!(!window.accepts_reply() && window.free_places() == 6);
         window.leave(first);
         assert!(window.accepts_reply());
-        (3..10).for_each(|n| _ = window.enter(slot(n, false)));
+        (3..10).for_each(|n| _ = window.enter(sent(n, false)));
         assert!(!window.accepts_reply() && !window.accepts_late(false), "it is full");
         assert!(Window::new(1).accepts_reply());
     }
@@ -198,7 +198,7 @@ mod tests {
             let of = |sequence: u64, late| {
                 let kind = if sequence.is_multiple_of(3) { MessageKind::Reply } else { MessageKind::Reading };
                 let qos = if sequence.is_multiple_of(2) { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
-                slot_of(kind, qos, sequence, late)
+                sent_of(kind, qos, sequence, late)
             };
             for (sequence, (enter, late, index)) in (0u64..).zip(steps) {
                 if enter && window.free_places() > 0 {

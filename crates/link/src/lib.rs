@@ -54,12 +54,12 @@ mod visit;
 
 pub use alarms::{BRIEF, TAKEN_OVER, TWIN};
 pub use follow::{Followed, follow};
-pub use forget::{Forgotten, forget};
+pub use forget::{ForgetError, Forgotten, forget};
 pub use latest::Latest;
 pub use peer::PeerStatus;
 pub use secrets::SecretSource;
-pub use supervisor::{Handover, run};
-pub use visit::{Failure, Step, Visit, visit};
+pub use supervisor::{FilesError, Handover, run};
+pub use visit::{Failure, Step, Visit, VisitError, visit};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -131,7 +131,7 @@ impl OpenRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inflight::{Slot, Window};
+    use crate::inflight::{InFlight, Window};
 
     const NOW: Duration = Duration::from_secs(100);
 
@@ -141,7 +141,7 @@ mod tests {
 
     fn tickets() -> impl FnMut() -> RequestId {
         let mut window = Window::new(64);
-        move || RequestId::Publication(window.enter(Slot::Birth))
+        move || RequestId::Publication(window.enter(InFlight::Birth))
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_under_way_is_open_until_it_is_answered_and_at_qos_0_no_answer_comes() {
         let mut window = Window::new(64);
-        let [assured, plain] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
+        let [assured, plain] = [window.enter(InFlight::Birth), window.enter(InFlight::Birth)];
         let (mut open_requests, id) = (OpenRequests::default(), RequestId::Publication);
         open_requests.sent(id(assured), publish("air"), true);
         open_requests.sent(id(plain), publish("door"), false);
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((open(&open_requests), open_requests.answers()), ([true, true], 0));
         open_requests.done(id(plain), NOW);
         assert_eq!((open(&open_requests), open_requests.answers()), ([true, false], 1));
-        let [again, other] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
+        let [again, other] = [window.enter(InFlight::Birth), window.enter(InFlight::Birth)];
         open_requests.sent(id(again), publish("door"), false);
         open_requests.sent(id(other), publish("window"), false);
         assert!(open_requests.is_untried(other) && !open_requests.is_untried(again));

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use thiserror::Error;
+use tokio::task::JoinError;
 use tracing::{debug, info, warn};
 
 use super::alarms::Whose;
@@ -22,9 +24,9 @@ use super::expiry::{Expiry, Notices, of_files};
 use super::failover::{Failover, Outcome};
 use super::lock::lock;
 use super::report::Report;
-use super::secrets::{self, with_remedy};
+use super::secrets::{self, FileError, with_remedy};
 use super::session::{CONNECT_TIMEOUT, Cause, CauseKind, Connected, Event, Opening, Session, Will, describe_timeout};
-use super::tls::{self, Tls};
+use super::tls::{self, Tls, TlsError};
 use super::{Broker, LinkResources, Protocol, ProtocolChoice, Settings, Transport};
 use fieldgate_clock::broker_heartbeat::BrokerHeartbeat;
 use fieldgate_clock::stop::stopped;
@@ -346,7 +348,7 @@ impl Attempt {
 
     /// Password and certificates as they are now, read on a thread that may block; and what there is to say about those files,
     /// where they are used. Without any, there is no such thread.
-    pub(super) async fn read_files(&self) -> Result<(Files, Option<Notices>), Cause> {
+    pub(super) async fn read_files(&self) -> Result<(Files, Option<Notices>), FilesError> {
         let wants_tls = is_encrypted(&self.broker);
         if self.settings.password.is_none() && !wants_tls {
             return Ok(((None, None), None));
@@ -355,13 +357,9 @@ impl Attempt {
         let read = move || {
             let read = read_now(&settings, credentials.clone(), wants_tls)?;
             let notices = wants_tls.then(|| of_files(&settings.tls, credentials, clock::now()));
-            Ok::<_, String>((read, notices))
+            Ok((read, notices))
         };
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(read)) => Ok(read),
-            Ok(Err(words)) => Err(Cause::other(words)),
-            Err(error) => Err(Cause::other(format!("reading password and certificates: {error}"))),
-        }
+        tokio::task::spawn_blocking(read).await?
     }
 }
 
@@ -376,12 +374,41 @@ pub(super) fn is_encrypted(broker: &Broker) -> bool {
 /// Password and certificates.
 pub(super) type Files = (Option<Secret>, Option<Tls>);
 
-/// Password and certificates, or why not.
-fn read_now(settings: &Settings, credentials: Option<PathBuf>, wants_tls: bool) -> Result<Files, String> {
+/// Why password or certificates cannot be used. The next attempt reads them again.
+#[derive(Debug, Error)]
+pub enum FilesError {
+    /// The password's file.
+    #[error("the password: {0}")]
+    Password(FileError),
+    /// What TLS needs.
+    #[error("TLS: {0}")]
+    Tls(TlsError),
+    /// The thread that reads them ended by a panic.
+    #[error("reading password and certificates: {0}")]
+    Thread(#[from] JoinError),
+}
+
+impl FilesError {
+    /// What the user can do; may be empty.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Password(error) => error.remedy(),
+            Self::Tls(error) => error.remedy(),
+            Self::Thread(_) => String::new(),
+        }
+    }
+}
+
+impl From<FilesError> for Cause {
+    fn from(error: FilesError) -> Self {
+        Self::other(with_remedy(&error, &error.remedy()))
+    }
+}
+
+fn read_now(settings: &Settings, credentials: Option<PathBuf>, wants_tls: bool) -> Result<Files, FilesError> {
     let credentials = credentials.as_deref();
     let password = settings.password.as_ref().map(|source| secrets::password(source, credentials)).transpose();
-    let password = password.map_err(|error| with_remedy(&format!("the password: {error}"), &error.remedy()))?;
+    let password = password.map_err(FilesError::Password)?;
     let tls = wants_tls.then(|| tls::prepare(&settings.tls, credentials, clock::now())).transpose();
-    let tls = tls.map_err(|error| with_remedy(&format!("TLS: {error}"), &error.remedy()))?;
-    Ok((password, tls))
+    Ok((password, tls.map_err(FilesError::Tls)?))
 }

@@ -10,13 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::guest;
+use super::guest::{self, NoAnswer};
+use super::secrets::with_remedy;
 use super::session::{
     Cause, CauseKind, Connected, Dialer, Event, Filter, Grant, Pending, Publication, PublishOutcome, Session, io_cause,
 };
-use super::supervisor::{Files, is_encrypted};
+use super::supervisor::{Files, FilesError, is_encrypted};
 use super::{Broker, Protocol, Settings, Transport};
 use fieldgate_model::Qos;
 
@@ -52,25 +54,75 @@ pub enum Step {
 }
 
 /// Where the way ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Failure {
     /// The step that could not be taken.
     pub step: Step,
-    /// Why, with the remedy as far as the program knows one.
-    pub words: String,
-    /// Whether the broker has refused user, password or identifier, rather than that something is not as it must be.
-    pub is_refused: bool,
+    /// Why.
+    pub error: VisitError,
 }
 
-impl Failure {
-    /// One that is no refusal.
-    pub fn new(step: Step, words: impl Into<String>) -> Self {
-        Self { step, words: words.into(), is_refused: false }
-    }
+/// Why a step could not be taken, with the remedy as far as the program knows one.
+#[derive(Debug, Error)]
+pub enum VisitError {
+    /// Password or certificates.
+    #[error("{}", with_remedy(.0, &.0.remedy()))]
+    Files(FilesError),
+    /// The network, TLS or the other side, in words.
+    #[error("{0}")]
+    NoWay(String),
+    /// The broker refuses user, password or identifier; in its words.
+    #[error("{0}")]
+    Refused(String),
+    /// It took too long.
+    #[error("{who} did not answer within {} s", within.as_secs())]
+    Late {
+        /// Who was asked, in words.
+        who: String,
+        /// For how long.
+        within: Duration,
+    },
+    /// The broker took us, and then gave no answer.
+    #[error("{topic} could not be used: {words}")]
+    Unanswered {
+        /// What was subscribed to, and published on.
+        topic: String,
+        /// What happened in place of the answer.
+        words: String,
+    },
+    /// The broker does not let the user subscribe.
+    #[error("the broker refuses the subscription to {topic}: {words}")]
+    SubscriptionRefused {
+        /// What was subscribed to.
+        topic: String,
+        /// In the broker's words.
+        words: String,
+    },
+    /// The broker does not let the user publish.
+    #[error("the broker refuses what is published on {topic}: {words}")]
+    PublicationRefused {
+        /// What was published on.
+        topic: String,
+        /// In the broker's words.
+        words: String,
+    },
+    /// The broker says that all is well, and it is not.
+    #[error(
+        "the broker acknowledged what was published on {topic}, and it did not come back: the access list does not let \
+         {user} write to and read from {base}/#"
+    )]
+    NotReturned {
+        /// What was published on.
+        topic: String,
+        /// Who we are, in words.
+        user: String,
+        /// The base topic.
+        base: String,
+    },
 }
 
 /// What a visit has found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Visit {
     /// `mqtt://host:port`.
     pub broker: String,
@@ -106,12 +158,11 @@ impl Way<'_> {
             return Ok(());
         }
         let login = guest::connect(self.settings, self.broker, "doctor", self.credentials.clone());
-        let refused = |cause: Cause| Failure {
-            step: Step::Login,
-            is_refused: cause.kind == CauseKind::Refused,
-            words: cause.words,
+        let refused = |cause: Cause| match cause.kind {
+            CauseKind::Refused => VisitError::Refused(cause.words),
+            _ => VisitError::NoWay(cause.words),
         };
-        let mut open = login.await.map_err(refused)?;
+        let mut open = login.await.map_err(|cause| Failure { step: Step::Login, error: refused(cause) })?;
         visit.protocol = Some(open.connected.protocol);
         let published = self.publish(&mut open.session, &open.connected).await;
         if published.is_ok() {
@@ -120,7 +171,7 @@ impl Way<'_> {
             let _unheard = timeout(LISTENING, heard).await;
         }
         guest::leave(open.session).await;
-        published.map_err(|words| Failure::new(Step::Publish, words))
+        published.map_err(|error| Failure { step: Step::Publish, error })
     }
 
     /// Password and certificates, the password only where it is of use.
@@ -132,7 +183,8 @@ impl Way<'_> {
         let first = settings.protocol.first();
         let attempt = guest::attempt(&settings, self.broker, first, "doctor", self.credentials.clone());
         let read = attempt.read_files().await;
-        read.map(|(files, _)| files).map_err(|cause| Failure::new(Step::Files, cause.words))
+        let unusable = |error| Failure { step: Step::Files, error: VisitError::Files(error) };
+        read.map(|(files, _)| files).map_err(unusable)
     }
 
     async fn dial(&self, dialer: &Dialer) -> Result<(), Failure> {
@@ -153,27 +205,29 @@ impl Way<'_> {
     }
 
     async fn within<T>(&self, step: Step, done: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
-        let words = match timeout(STEP_WITHIN, done).await {
+        let error = match timeout(STEP_WITHIN, done).await {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => io_cause(self.broker, &error).words,
+            Ok(Err(error)) => VisitError::NoWay(io_cause(self.broker, &error).words),
             Err(_) => {
                 let who = if step == Step::Name { "the name server".to_owned() } else { self.broker.place() };
-                format!("{who} did not answer within {} s", STEP_WITHIN.as_secs())
+                VisitError::Late { who, within: STEP_WITHIN }
             }
         };
-        Err(Failure::new(step, words))
+        Err(Failure { step, error })
     }
 
     /// Publishes on a topic of ours and waits for it to come back.
-    async fn publish(&self, session: &mut Session, connected: &Connected) -> Result<(), String> {
+    async fn publish(&self, session: &mut Session, connected: &Connected) -> Result<(), VisitError> {
         let topic = self.settings.topics.doctor();
+        let unanswered = |words: String| VisitError::Unanswered { topic: topic.clone(), words };
+        let closed = || unanswered("the broker closed the connection".to_owned());
+        let ended = |error: NoAnswer| unanswered(error.to_string());
         let filter = Filter { topic: topic.clone(), retain_as_published: false, send_retained: false, no_local: false };
-        let ended = |words: String| format!("the connection ended when {topic} was used: {words}");
         let subscribed = session.subscribe(vec![filter]);
         match answer(session, subscribed).await.map_err(ended)? {
             Grant::Granted => {}
-            Grant::Refused(words) => return Err(format!("the broker refuses the subscription to {topic}: {words}")),
-            Grant::Lost => return Err(ended("the broker closed it".into())),
+            Grant::Refused(words) => return Err(VisitError::SubscriptionRefused { topic: topic.clone(), words }),
+            Grant::Lost => return Err(closed()),
         }
         let (nonce, published) = self.send(session, connected);
         let mut back = false;
@@ -183,20 +237,16 @@ impl Way<'_> {
         match outcome.await.map_err(ended)? {
             PublishOutcome::Acknowledged => {}
             PublishOutcome::Refused(words) | PublishOutcome::Unacceptable(words) => {
-                return Err(format!("the broker refuses what is published on {topic}: {words}"));
+                return Err(VisitError::PublicationRefused { topic: topic.clone(), words });
             }
-            PublishOutcome::Lost => return Err(ended("the broker closed it".into())),
+            PublishOutcome::Lost => return Err(closed()),
         }
         if back || self.comes_back(session, &nonce, |_, _| {}).await.map_err(ended)? {
             return Ok(());
         }
         let user =
             self.settings.username.as_deref().map_or("a client without a user".into(), |user| format!("user {user}"));
-        let base = self.settings.topics.base();
-        Err(format!(
-            "the broker acknowledged what was published on {topic}, and it did not come back: the access list does not let \
-             {user} write to and read from {base}/#"
-        ))
+        Err(VisitError::NotReturned { topic, user, base: self.settings.topics.base().to_string() })
     }
 
     /// Collects what gateways say of themselves. What comes before our own message that is sent behind is all that is retained.
@@ -205,7 +255,7 @@ impl Way<'_> {
         session: &mut Session,
         connected: &Connected,
         heard: &mut BTreeMap<String, Bytes>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NoAnswer> {
         let topics = &self.settings.topics;
         let mut take = |topic: &str, payload: &[u8]| {
             if topic != topics.doctor() {
@@ -237,14 +287,14 @@ impl Way<'_> {
         session: &mut Session,
         nonce: &str,
         mut take: impl FnMut(&str, &[u8]),
-    ) -> Result<bool, String> {
+    ) -> Result<bool, NoAnswer> {
         let deadline = Instant::now() + RETURN;
         while let Ok(event) = timeout_at(deadline, session.next()).await {
             match event {
                 Event::Publish(arrived) if arrived.payload == nonce.as_bytes() => return Ok(true),
                 Event::Publish(arrived) => take(&arrived.topic, &arrived.payload),
                 Event::Connected(_) => {}
-                Event::Ended(cause) => return Err(cause.words),
+                Event::Ended(cause) => return Err(NoAnswer::Ended(cause)),
             }
         }
         Ok(false)
@@ -252,7 +302,7 @@ impl Way<'_> {
 }
 
 /// The broker's answer; what arrives meanwhile is nobody's.
-async fn answer<T>(session: &mut Session, pending: Pending<T>) -> Result<T, String> {
+async fn answer<T>(session: &mut Session, pending: Pending<T>) -> Result<T, NoAnswer> {
     answer_and(session, pending, |_, _| {}).await
 }
 
@@ -261,7 +311,7 @@ async fn answer_and<T>(
     session: &mut Session,
     mut pending: Pending<T>,
     mut take: impl FnMut(&str, &[u8]),
-) -> Result<T, String> {
+) -> Result<T, NoAnswer> {
     let deadline = Instant::now() + ANSWER;
     loop {
         tokio::select! {
@@ -269,11 +319,9 @@ async fn answer_and<T>(
             event = session.next() => match event {
                 Event::Publish(arrived) => take(&arrived.topic, &arrived.payload),
                 Event::Connected(_) => {}
-                Event::Ended(cause) => return Err(cause.words),
+                Event::Ended(cause) => return Err(NoAnswer::Ended(cause)),
             },
-            () = tokio::time::sleep_until(deadline) => {
-                return Err(format!("no answer within {} s", ANSWER.as_secs()));
-            }
+            () = tokio::time::sleep_until(deadline) => return Err(NoAnswer::Late(ANSWER)),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The engine: what happens goes in, orders come out.
 //!
-//! `judge.rs` decides when a rule begins and ends, `claims.rs` who has an output, `reload.rs` what goes on under a new table.
+//! `judge.rs` decides when a rule begins and ends, `ownership.rs` who has an output, `reload.rs` what goes on under a new table.
 
-mod claims;
 mod judge;
+mod ownership;
 mod progress;
 mod reload;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use fieldgate_formula::{Input, Program, TimeOfDay, Value, WEEKDAYS};
 use fieldgate_model::{Action, StateCause};
 
-use crate::engine::progress::{ClaimState, NOTHING, Ownership, RuleProgress, WantedOutput, at_rest, ownerships};
+use crate::engine::progress::{NOTHING, Ownership, RuleProgress, WantedOutput, WantedState, at_rest, ownerships};
 use crate::facts::Fact;
 use crate::rule::Manual;
 use crate::status::{State, Status, Why};
@@ -345,8 +345,8 @@ impl Engine {
     /// Whether it has begun to want an output, and what comes of that is not known yet: it is said to be active when it is.
     fn awaits_first_answer(&self, rule: usize) -> bool {
         let progress = &self.rules[rule];
-        let is_open = |claim: &WantedOutput| claim.state == ClaimState::Ordered && claim.refusal.is_none();
-        progress.is_active && progress.status.state != State::Active && progress.claims.iter().any(is_open)
+        let is_open = |wanted: &WantedOutput| wanted.state == WantedState::Ordered && wanted.refusal.is_none();
+        progress.is_active && progress.status.state != State::Active && progress.wanted.iter().any(is_open)
     }
 
     fn state_of(&self, rule: usize) -> (State, Why) {
@@ -358,7 +358,7 @@ impl Engine {
             return (State::Blocked, Why::Loop);
         }
         if progress.is_active {
-            let blocked = progress.claims.iter().find_map(|claim| self.why_blocked(claim));
+            let blocked = progress.wanted.iter().find_map(|wanted| self.why_blocked(wanted));
             return match (blocked, progress.unknown_since) {
                 (Some(why), _) => (State::Blocked, why),
                 (None, Some(_)) => (State::Active, Why::Unknown),
@@ -374,17 +374,17 @@ impl Engine {
         }
     }
 
-    fn why_blocked(&self, claim: &WantedOutput) -> Option<Why> {
-        let output = self.table.outputs[claim.output].clone();
-        match (&claim.state, &claim.refusal) {
-            (ClaimState::TakenOver, _) => Some(Why::TakenOver(output)),
-            (ClaimState::Toggled(rule), _) => Some(Why::Toggled(output, rule.clone())),
-            (ClaimState::Tripped(words), _) => Some(Why::Tripped(output, Arc::clone(words))),
-            (ClaimState::Wanted, _) => {
-                let owner = self.outputs[claim.output].owner?;
+    fn why_blocked(&self, wanted: &WantedOutput) -> Option<Why> {
+        let output = self.table.outputs[wanted.output].clone();
+        match (&wanted.state, &wanted.refusal) {
+            (WantedState::TakenOver, _) => Some(Why::TakenOver(output)),
+            (WantedState::Toggled(rule), _) => Some(Why::Toggled(output, rule.clone())),
+            (WantedState::Tripped(words), _) => Some(Why::Tripped(output, Arc::clone(words))),
+            (WantedState::Wanted, _) => {
+                let owner = self.outputs[wanted.output].owner?;
                 Some(Why::Owned(output, self.table.rules[owner.0].spec.name.clone()))
             }
-            (ClaimState::Ordered | ClaimState::Refused(_), Some(words)) => {
+            (WantedState::Ordered | WantedState::Refused(_), Some(words)) => {
                 Some(Why::Refused(output, Arc::clone(words)))
             }
             _ => None,

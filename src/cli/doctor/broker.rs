@@ -12,8 +12,10 @@ use tokio::time::timeout;
 use crate::cli::doctor::buses::below;
 use crate::cli::doctor::check::{Check, Finding, NO_CONFIGURATION, Verdict, quoted};
 use crate::cli::doctor::situation::{BrokerFacts, Situation};
-use fieldgate_link::secrets::{CREDENTIALS, credentials_folder};
-use fieldgate_link::{self as link, Broker, Failure, SecretSource, Settings, Step, Transport, Visit};
+use fieldgate_link::secrets::{CREDENTIALS, FileError, credentials_folder};
+use fieldgate_link::{
+    self as link, Broker, Failure, FilesError, SecretSource, Settings, Step, Transport, Visit, VisitError,
+};
 
 /// Whether the files with password and certificates can be read.
 pub(super) const FILES: Check = Check {
@@ -114,6 +116,7 @@ fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Fi
     let user = quoted(broker.user.as_deref().unwrap_or("fieldgate"));
     let is_here =
         broker.transport == Transport::Unix || ["localhost", "127.0.0.1", "::1"].contains(&broker.host.as_str());
+    let is_refused = matches!(failure.error, VisitError::Refused(_));
     let (cause, remedy) = match failure.step {
         Step::Files if is_missing(broker, failure) => {
             let file = quoted(&format!("{CREDENTIALS}/{}", broker.credential.as_deref().unwrap_or_default()));
@@ -135,10 +138,10 @@ fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Fi
             ("broker-tls", format!("openssl s_client -connect {host}:{port} -servername {host} -showcerts </dev/null"))
         }
         Step::Websocket => ("broker-websocket", "grep -rn -A2 listener /etc/mosquitto/".into()),
-        Step::Login if !failure.is_refused && is_here => {
+        Step::Login if !is_refused && is_here => {
             ("broker-no-answer", "sudo journalctl -u mosquitto -n 30 --no-pager".into())
         }
-        Step::Login if !failure.is_refused => {
+        Step::Login if !is_refused => {
             ("broker-no-answer", format!("ssh {host} sudo journalctl -u mosquitto -n 30 --no-pager"))
         }
         Step::Login => (
@@ -151,12 +154,14 @@ fn finding(situation: &Situation, broker: &BrokerFacts, failure: &Failure) -> Fi
             ("topic-forbidden", format!("{rules} && sudo systemctl restart mosquitto"))
         }
     };
-    Finding::new(cause, format!("{}: {}", broker.visit.broker, failure.words), remedy)
+    Finding::new(cause, format!("{}: {}", broker.visit.broker, failure.error), remedy)
 }
 
 /// Whether it is the credential with the password that is not there.
 fn is_missing(broker: &BrokerFacts, failure: &Failure) -> bool {
-    broker.credential.as_ref().is_some_and(|name| failure.words.contains(&format!("credential {name:?}")))
+    let VisitError::Files(FilesError::Password(error)) = &failure.error else { return false };
+    let (FileError::NoCredential { name } | FileError::OutsideService { name }) = error else { return false };
+    broker.credential.as_ref() == Some(name)
 }
 
 /// Goes to every broker. The system that the configuration belongs to lies below `root`.
@@ -177,8 +182,8 @@ async fn visit(settings: &Settings, broker: &Broker, credentials: Option<PathBuf
     let visit = match timeout(LONGEST, link::visit(settings, broker, credentials, last)).await {
         Ok(visit) => visit,
         Err(_) => {
-            let words = format!("no answer within {} s", LONGEST.as_secs());
-            let failure = Some(Failure::new(last, words));
+            let error = VisitError::Late { who: "the broker".into(), within: LONGEST };
+            let failure = Some(Failure { step: last, error });
             Visit { broker: broker.to_string(), failure, protocol: None, heard: Default::default() }
         }
     };

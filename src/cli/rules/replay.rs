@@ -12,15 +12,13 @@ use crate::cli::rules::describe;
 use crate::cli::rules::outputs::{Happened, Outputs};
 use crate::cli::rules::recorded::Recorded;
 use crate::config::Config;
+use crate::gateway::GOOD_FOR_PERIODS;
 use fieldgate_clock::{self as clock, Zone};
 use fieldgate_drivers::formula;
 use fieldgate_formula::{TimeOfDay, Value};
 use fieldgate_model::{Name, StateCause, Variable, VariableValue, payload};
 use fieldgate_rules::{Engine, Event, Now, Order, State, Table, Wall, What};
 use fieldgate_safety::{Applied, RuleOrder};
-
-/// A sample is known for so many periods of its sensor.
-const KNOWN_FOR_PERIODS: u32 = 3;
 
 /// Steps of a replay at most: rules that name the time of day take one each minute, which is five years of them.
 const MAX_STEPS: usize = 3_000_000;
@@ -158,7 +156,7 @@ impl<'z> Replay<'z> {
                 }
                 let every = config.sensors.iter().find(|s| s.name.as_str() == sensor).map(|s| s.every);
                 if let Some(every) = every {
-                    self.known_until.insert(sensor, self.at.saturating_add(KNOWN_FOR_PERIODS * every));
+                    self.known_until.insert(sensor, self.at.saturating_add(GOOD_FOR_PERIODS * every));
                 }
                 self.step(Event::Time);
             }

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use crate::cli::run::by_request::on_trial;
 use crate::cli::run::{Answer, MainLoop};
 use crate::cli::{check, run};
-use crate::config::{self, Config, Loaded, Origin, Problem, Severity, report};
+use crate::config::{self, Config, Loaded, Origin, Problem, report};
 use crate::requests::Failure;
 use crate::systemd;
 use fieldgate_clock as clock;
@@ -225,10 +225,8 @@ impl MainLoop<'_> {
 
 /// Every problem, for a program, and the first one in words.
 fn refused(problems: &[Problem]) -> Failure {
-    let first = problems.iter().find(|problem| problem.severity == Severity::Error);
-    let place = first.and_then(Problem::line_in_words).map_or(String::new(), |line| format!(", {line}"));
-    let what = first.map_or("it cannot be read", |problem| problem.what.as_str());
-    let words = format!("the configuration stays as it is: {what}{place} ({})", report::count(problems));
+    let (first, count) = (report::first_error_in_words(problems), report::count(problems));
+    let words = format!("the configuration stays as it is: {first} ({count})");
     let data: Json = json!({ "problems": check::problems(problems) });
     Failure { refusal: Refusal::new(Reason::Unreadable, words), data }
 }

@@ -64,16 +64,16 @@ fn look() -> Result<Found, DriverError> {
 
 /// Who is at the addresses of an adapter that answered.
 fn chips(adapter: &Adapter) -> Vec<(u8, Who)> {
-    let Ok(answers) = &adapter.answers else { return Vec::new() };
+    let Ok(taken) = &adapter.taken else { return Vec::new() };
     let settings = bus::i2c::at(&adapter.device);
     let mut i2c = bus::open(&settings, None, drivers::chip).and_then(|mut bus| bus.i2c()).ok();
-    let mut who = |answer: &survey::Answer| match (&answer.bound, &mut i2c) {
+    let mut who = |answer: &survey::TakenAddress| match (&answer.bound, &mut i2c) {
         (Some(driver), _) => Some((answer.address, Who::Bound(driver.clone()))),
         (None, Some(i2c)) => Some((answer.address, Who::Likely(likely::at(i2c, answer.address)))),
         // It was there a moment ago and has been unplugged.
         (None, None) => None,
     };
-    answers.iter().filter_map(&mut who).collect()
+    taken.iter().filter_map(&mut who).collect()
 }
 
 fn text(found: &Found) -> String {
@@ -136,7 +136,7 @@ fn section(out: &mut String, title: &str, lines: Vec<String>, none: &str) {
 fn i2c(found: &Found) -> Vec<String> {
     let mut lines = Vec::new();
     for (adapter, chips) in found.survey.i2c.iter().zip(&found.chips) {
-        let state = match (&adapter.answers, adapter.left_alone) {
+        let state = match (&adapter.taken, adapter.left_alone) {
             (_, Some(why)) => format!("  left alone: {why}"),
             (Err(error), _) => format!("  {}", describe_error(error)),
             (Ok(_), None) if chips.is_empty() => "  nobody answers".to_owned(),
@@ -217,7 +217,7 @@ fn as_json(found: &Found) -> Json {
             "device": path(&adapter.device),
             "name": adapter.name,
             "left_alone": adapter.left_alone,
-            "error": adapter.answers.as_ref().err().map(|error| describe_error(error)),
+            "error": adapter.taken.as_ref().err().map(|error| describe_error(error)),
             "chips": chips.iter().map(|(address, who)| chip_json(*address, who)).collect::<Vec<_>>(),
         })
     });
@@ -267,16 +267,16 @@ fn gpio_json(chip: &GpioChip) -> Json {
 mod tests {
     use super::*;
     use fieldgate_bus::BusError;
-    use fieldgate_bus::survey::{Answer, GpioLine};
+    use fieldgate_bus::survey::{GpioLine, TakenAddress};
     use fieldgate_drivers as drivers;
 
-    fn adapter(device: &str, answers: Result<Vec<Answer>, BusError>, left_alone: Option<&'static str>) -> Adapter {
-        Adapter { device: device.into(), name: "bcm2835".into(), answers, left_alone }
+    fn adapter(device: &str, taken: Result<Vec<TakenAddress>, BusError>, left_alone: Option<&'static str>) -> Adapter {
+        Adapter { device: device.into(), name: "bcm2835".into(), taken, left_alone }
     }
 
     /// A board with something of everything.
     pub(super) fn board() -> Found {
-        let answer = |address, bound: Option<&str>| Answer { address, bound: bound.map(str::to_owned) };
+        let answer = |address, bound: Option<&str>| TakenAddress { address, bound: bound.map(str::to_owned) };
         let denied = BusError::Open {
             what: "i2c bus /dev/i2c-3".into(),
             hint: "the user that runs this must be in the group i2c".into(),
@@ -284,8 +284,7 @@ mod tests {
         };
         let find = |name| drivers::find(name).unwrap();
         let thermometers = Likely::Possible { drivers: vec![find("tmp102"), find("lm75")], others: Vec::new() };
-        let answers =
-            vec![answer(0x48, None), answer(0x51, None), answer(0x68, Some("rtc-ds1307")), answer(0x76, None)];
+        let taken = vec![answer(0x48, None), answer(0x51, None), answer(0x68, Some("rtc-ds1307")), answer(0x76, None)];
         let chips = vec![
             (0x48, Who::Likely(thermometers)),
             (0x51, Who::Likely(Likely::Possible { drivers: Vec::new(), others: vec!["a memory: 24Cxx"] })),
@@ -300,7 +299,7 @@ mod tests {
         let survey = Survey {
             model: Some("Raspberry Pi 4 Model B Rev 1.4".into()),
             i2c: vec![
-                adapter("/dev/i2c-1", Ok(answers), None),
+                adapter("/dev/i2c-1", Ok(taken), None),
                 adapter("/dev/i2c-3", Err(denied), None),
                 adapter("/dev/i2c-20", Ok(Vec::new()), Some("it leads to a display")),
             ],

@@ -72,7 +72,7 @@ async fn what_was_counted_since_the_last_reading_is_reported_at_the_end() {
     // As a line would do.
     count.add(5);
     bench.worker.ask_to_stop();
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
     let mut last = None;
     while let Some(event) = bench.events.recv().await {
         match event {

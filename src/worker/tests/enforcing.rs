@@ -125,7 +125,7 @@ async fn an_output_that_fails_slowly_lets_an_order_in_before_the_next_is_tried()
     door.wait(3).await;
     door.let_pass(usize::MAX);
     bench.worker.ask_to_stop();
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn outputs_that_do_what_is_due_do_it_in_one_turn_however_slowly() {
     door.let_pass(usize::MAX);
     assert!(order.await.unwrap().is_ok());
     bench.worker.ask_to_stop();
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_thread_that_hangs_in_a_transfer_is_under_way_with_it_and_left_behind_
     door.wait(1).await;
     assert_eq!(bench.worker.activity.busy().map(|(name, _)| name), Some(name("gate")));
     bench.worker.ask_to_stop();
-    assert!(!bench.worker.join(Duration::from_millis(1)).await);
+    assert_eq!(bench.worker.join(Duration::from_millis(1)).await, ThreadEnd::Hangs);
     door.let_pass(usize::MAX);
     applied.await.unwrap().unwrap();
 }

@@ -152,7 +152,7 @@ async fn at_the_end_outputs_that_are_off_when_safe_come_first() {
         });
         assert_eq!(stopped.await, name(expected));
     }
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
 }
 
 /// Else each output behind a bus that times out would use up the time for stopping once more.
@@ -349,7 +349,7 @@ async fn when_one_output_fails_slowly_at_the_end_the_others_on_its_chip_are_give
                 .await,
         );
     }
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
     assert_eq!(OFFS.load(Ordering::SeqCst), 1, "one attempt stands for all on the chip");
 }
 
@@ -419,4 +419,18 @@ async fn a_bus_that_is_missing_at_the_start_is_found_long_before_its_only_sensor
     assert_eq!(bench.status().await, SensorStatus::Degraded);
     bench.write(r#"{"gone":false}"#);
     bench.reading("calm").await;
+}
+
+#[tokio::test]
+async fn a_thread_that_panicked_is_not_taken_for_one_that_hangs() {
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), Vec::new(), file));
+    bench.worker.ask_to_stop();
+    let (ending, ended) = oneshot::channel();
+    // A panic of a driver is caught; this is a defect of the loop itself.
+    bench.worker.thread = std::thread::spawn(move || {
+        let _ending: oneshot::Sender<()> = ending;
+        panic!("a defect")
+    });
+    bench.worker.ended = ended;
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Panicked);
 }

@@ -43,7 +43,7 @@ async fn ending_of_those_that_wait() -> Duration {
     }
     let took = asked.elapsed();
     assert!(took >= DEAD_TIME, "{took:?}");
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
     took
 }
 

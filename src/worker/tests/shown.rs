@@ -40,7 +40,7 @@ async fn a_silent_broker_is_counted_as_a_trip() {
     while bench.state().await.1 != StateCause::SafeState {}
     let trips = bench.trips.clone();
     bench.worker.ask_to_stop();
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
     assert_eq!(trips.of(&name("pump")), 1);
 }
 
@@ -54,7 +54,7 @@ async fn what_was_asked_for_and_the_stop_are_no_trips() {
     let trips = bench.trips.clone();
     bench.worker.ask_to_stop();
     while bench.state().await.1 != StateCause::Stop {}
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
     assert_eq!(trips.of(&name("pump")), 0);
 }
 
@@ -217,7 +217,7 @@ async fn an_order_a_lease_and_the_stop_wake_a_thread_that_has_nothing_else_to_do
         is_woken[0] |= clock::boottime() - on_since < soon;
         let asked = clock::boottime();
         bench.worker.ask_to_stop();
-        assert!(bench.worker.join(SOON).await);
+        assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
         is_woken[1] |= clock::boottime() - asked < soon;
         if is_woken == [true; 3] {
             return;

@@ -25,7 +25,7 @@ fn clicking(every_ms: u64, capacity: usize) -> (Bench, Arc<Count>) {
 /// Its total is what it has counted. Both are read when no pulse comes between any more.
 async fn check_that_nothing_was_set(bench: Bench, count: &Count) {
     bench.worker.ask_to_stop();
-    assert!(bench.worker.join(SOON).await);
+    assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
     assert_eq!(count.total(), Some(count.counted()));
 }
 

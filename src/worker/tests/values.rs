@@ -140,7 +140,7 @@ async fn readings_are_what_filters_and_report_make_of_the_samples() {
         .await
         .unwrap();
         bench.worker.ask_to_stop();
-        assert!(bench.worker.join(SOON).await);
+        assert_eq!(bench.worker.join(SOON).await, ThreadEnd::Orderly);
         let counted = [&tally.taken, &tally.samples, &tally.filtered].map(|count| count.load(Ordering::Relaxed));
         assert_eq!(counted, [readings.len() as u64, samples, filtered], "story {number}");
     }

@@ -22,14 +22,14 @@ pub struct Adapter {
     /// What its driver calls it.
     pub name: String,
     /// Who answers; empty and no error where nobody was asked.
-    pub answers: Result<Vec<Answer>, BusError>,
+    pub taken: Result<Vec<TakenAddress>, BusError>,
     /// Why nobody was asked.
     pub left_alone: Option<&'static str>,
 }
 
 /// An address that is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct TakenAddress {
     /// The 7-bit address.
     pub address: u8,
     /// The kernel's driver that has bound it, if one has.
@@ -74,21 +74,21 @@ fn adapter(files: &dyn Files, number: u32) -> Adapter {
     let device = PathBuf::from(format!("/dev/i2c-{number}"));
     let name = files.read(&format!("/sys/class/i2c-dev/i2c-{number}/name")).unwrap_or_default();
     let left_alone = NOT_FOR_SENSORS.iter().find(|(part, _)| name.contains(part)).map(|(_, why)| *why);
-    let answers = match left_alone {
+    let taken = match left_alone {
         Some(_) => Ok(Vec::new()),
         None => LinuxI2c::open(&device).and_then(|mut adapter| {
             ask_all(|address, by_reading| adapter.probe(address, by_reading), |address| binder(files, number, address))
         }),
     };
-    Adapter { device, name, answers, left_alone }
+    Adapter { device, name, taken, left_alone }
 }
 
 /// Who is there, by a `probe` that is asked whether to read a byte or to write none.
 fn ask_all(
     mut probe: impl FnMut(u8, bool) -> Result<Presence, BusError>,
     binder: impl Fn(u8) -> Option<String>,
-) -> Result<Vec<Answer>, BusError> {
-    let mut answers = Vec::new();
+) -> Result<Vec<TakenAddress>, BusError> {
+    let mut taken = Vec::new();
     let mut failures = 0;
     let mut only_reading = false;
     for address in ADDRESSES {
@@ -103,10 +103,10 @@ fn ask_all(
         }
         failures = if presence.is_err() { failures + 1 } else { 0 };
         match presence {
-            Ok(Presence::Answers) => answers.push(Answer { address, bound: None }),
+            Ok(Presence::Answers) => taken.push(TakenAddress { address, bound: None }),
             Ok(Presence::Bound) => {
                 let bound = binder(address).unwrap_or_else(|| "a driver of the kernel".into());
-                answers.push(Answer { address, bound: Some(bound) });
+                taken.push(TakenAddress { address, bound: Some(bound) });
             }
             Ok(Presence::Silent | Presence::CannotAsk) => {}
             Err(error) if failures >= HOPELESS => return Err(error),
@@ -114,7 +114,7 @@ fn ask_all(
             Err(_) => {}
         }
     }
-    Ok(answers)
+    Ok(taken)
 }
 
 fn is_memory(address: u8) -> bool {
@@ -141,8 +141,8 @@ mod tests {
     }
 
     fn found(probe: impl FnMut(u8, bool) -> Result<Presence, BusError>) -> Result<Vec<(u8, Option<String>)>, BusError> {
-        let answers = ask_all(probe, |address| (address == 0x68).then(|| "rtc-ds1307".to_owned()))?;
-        Ok(answers.into_iter().map(|answer| (answer.address, answer.bound)).collect())
+        let taken = ask_all(probe, |address| (address == 0x68).then(|| "rtc-ds1307".to_owned()))?;
+        Ok(taken.into_iter().map(|answer| (answer.address, answer.bound)).collect())
     }
 
     #[test]

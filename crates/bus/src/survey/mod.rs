@@ -14,7 +14,7 @@ use rustix::fs::{Access, access};
 use crate::{BusError, Files};
 
 pub use gpio::{GpioChip, GpioLine};
-pub use i2c::{Adapter, Answer};
+pub use i2c::{Adapter, TakenAddress};
 
 /// Everything that was found.
 #[derive(Debug)]

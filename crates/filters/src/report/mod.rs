@@ -110,7 +110,7 @@ fn extra_name(name: &str, aggregate: Aggregate) -> Cow<'static, str> {
 #[derive(Debug)]
 pub struct Report {
     settings: ReportSettings,
-    measurements: Vec<Slot>,
+    measurements: Vec<Collected>,
     samples: u32,
     /// When the last reading was made; `None`: the next sample is one.
     reported_at: Option<Duration>,
@@ -120,7 +120,7 @@ pub struct Report {
 
 /// What is collected of one measurement until the next reading.
 #[derive(Debug)]
-struct Slot {
+struct Collected {
     name: Cow<'static, str>,
     /// The names of what is published beside it, with what that is.
     more: Vec<(Cow<'static, str>, Aggregate)>,
@@ -138,7 +138,7 @@ impl Report {
         let slot = |quantity: &Quantity| {
             let more = settings.aggregate.iter().skip(1).map(|all| (extra_name(&quantity.name, *all), *all)).collect();
             let delta = settings.delta.iter().find(|(name, _)| *name == quantity.name).map(|(_, delta)| *delta);
-            Slot { name: quantity.name.clone(), more, delta, sum: Sum::default(), reported: None }
+            Collected { name: quantity.name.clone(), more, delta, sum: Sum::default(), reported: None }
         };
         let measurements = filtered.iter().map(slot).collect();
         Self { settings, measurements, samples: 0, reported_at: None, postponed_until: None }
@@ -155,7 +155,7 @@ impl Report {
     pub fn take(&mut self, at: Duration, sample: &mut Vec<Measurement>) -> (bool, Option<u32>) {
         self.postponed_until = None;
         if sample.is_empty() {
-            self.measurements.iter_mut().for_each(Slot::take_nothing);
+            self.measurements.iter_mut().for_each(Collected::take_nothing);
             return (false, None);
         }
         self.samples = self.samples.saturating_add(1);
@@ -208,7 +208,7 @@ impl Report {
     }
 }
 
-impl Slot {
+impl Collected {
     /// A sample of which nothing is left can be no reading; the next value counts as a change.
     fn take_nothing(&mut self) {
         self.sum.add(None);

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Connection, End, Phase, TICK};
-use crate::inflight::Slot;
+use crate::inflight::InFlight;
 use crate::open_requests::Request;
 use crate::session::Event;
 use fieldgate_clock::boottime;
@@ -45,7 +45,7 @@ impl Connection<'_> {
         }
         self.phase = Phase::Leaving;
         if !self.broker.is_held_back(&Request::Publish(self.resources.settings.topics.status()), boottime()) {
-            self.send(Slot::Farewell, self.status(if leaves_nothing { "" } else { "offline" }));
+            self.send(InFlight::Farewell, self.status(if leaves_nothing { "" } else { "offline" }));
         }
         let farewell = Instant::now() + FAREWELL;
         while !self.window.is_empty() && Instant::now() < farewell {

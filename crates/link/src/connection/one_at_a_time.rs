@@ -80,7 +80,7 @@ impl Lingering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inflight::{Slot, Window};
+    use crate::inflight::{InFlight, Window};
 
     const NOW: Duration = Duration::from_secs(100);
     const MOMENT: Duration = Duration::from_millis(1);
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn what_is_written_keeps_its_place_for_a_moment_or_until_the_end() {
         let mut window = Window::new(8);
-        let [first, second] = [window.enter(Slot::Birth), window.enter(Slot::Birth)];
+        let [first, second] = [window.enter(InFlight::Birth), window.enter(InFlight::Birth)];
         let mut mode = OneAtATime::new(true);
         mode.linger(first, PublishOutcome::Acknowledged, NOW);
         mode.linger(second, PublishOutcome::Acknowledged, NOW + MOMENT);

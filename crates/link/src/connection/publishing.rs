@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Connection, Phase, largest_packet};
 use crate::alarms::About;
 use crate::broker_state::RETAINS_NOTHING;
-use crate::inflight::Slot;
+use crate::inflight::InFlight;
 use crate::open_requests::{Blame, Request};
 use crate::session::Publication;
 use fieldgate_clock::boottime;
@@ -45,7 +45,7 @@ impl Connection<'_> {
                 self.report.raise(About::Publish(topic.clone()), format!("{topic} is larger than the broker accepts"));
                 self.resources.latest.refused(&topic, now);
             } else {
-                self.send(Slot::Latest(topic), publication);
+                self.send(InFlight::Latest(topic), publication);
             }
         }
     }
@@ -62,13 +62,13 @@ impl Connection<'_> {
             }
             let publication = Publication::plain(topic.clone(), payload, Qos::AtMostOnce, false);
             if !self.broker.is_held_back(&Request::Publish(topic), boottime()) && !self.is_too_large(&publication) {
-                self.send(Slot::Repeat, publication);
+                self.send(InFlight::Repeat, publication);
             }
         }
     }
 
     /// Sends a publication, lowered to what the broker offers.
-    pub(crate) fn send(&mut self, slot: Slot, mut publication: Publication) {
+    pub(crate) fn send(&mut self, sent: InFlight, mut publication: Publication) {
         if publication.qos > self.connected.maximum_qos {
             let highest = self.connected.maximum_qos as u8;
             let words = format!(
@@ -86,7 +86,7 @@ impl Connection<'_> {
         if self.window.is_empty() {
             self.limits.progressed(now);
         }
-        let ticket = self.window.enter(slot);
+        let ticket = self.window.enter(sent);
         self.broker.sending(&request, now);
         let blame = Blame { request, retain: publication.retain };
         let is_answered = publication.qos != Qos::AtMostOnce;

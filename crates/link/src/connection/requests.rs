@@ -13,7 +13,7 @@ use crate::session::{Grant, Pending, PublishOutcome};
 
 /// An answer of the broker.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum BrokerAnswer {
     /// What became of a publication.
     Publication(Ticket, PublishOutcome),
     /// To the subscription that was under way.
@@ -55,12 +55,12 @@ impl Requests {
     }
 
     /// Waits for an answer, for ever when none will come. Cancel-safe.
-    pub(crate) async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> BrokerAnswer {
         tokio::select! {
-            Some((ticket, outcome)) = self.publications.next() => Answer::Publication(ticket, outcome),
+            Some((ticket, outcome)) = self.publications.next() => BrokerAnswer::Publication(ticket, outcome),
             Some(grant) = OptionFuture::from(self.subscription.as_mut()) => {
                 self.subscription = None;
-                Answer::Subscription(grant)
+                BrokerAnswer::Subscription(grant)
             }
             else => pending().await,
         }

@@ -1,7 +1,7 @@
 mod delivery;
 
 use super::*;
-use crate::inflight::Slot;
+use crate::inflight::InFlight;
 use crate::session::{Publication, scripted};
 use crate::testing::{LinkRig, alarm, connected, settings};
 use crate::{Protocol, Settings};
@@ -106,7 +106,7 @@ fn a_rest_does_not_count_against_the_broker_when_something_is_sent() {
     let mut rig = LinkRig::new(settings(Protocol::V5));
     let mut connection = rig.connection(connected(Protocol::V5));
     connection.limits = Limits::new(Duration::ZERO);
-    connection.send(Slot::Repeat, Publication::plain("b/a".into(), "1", Qos::AtLeastOnce, false));
+    connection.send(InFlight::Repeat, Publication::plain("b/a".into(), "1", Qos::AtLeastOnce, false));
     assert_eq!(connection.look_after(), None);
 }
 
@@ -130,7 +130,7 @@ fn a_publication_is_lowered_to_what_the_broker_offers() {
         let (session, mut wire) = scripted::session();
         let offered = Connected { maximum_qos, retain_available, ..connected(Protocol::V5) };
         let mut connection = Connection::new(resources, report, broker, session, offered);
-        connection.send(Slot::Repeat, Publication::plain("b/a".into(), "1", Qos::AtLeastOnce, true));
+        connection.send(InFlight::Repeat, Publication::plain("b/a".into(), "1", Qos::AtLeastOnce, true));
         let (sent, _) = wire.published.try_recv().unwrap();
         assert_eq!((sent.qos, sent.retain), (maximum_qos.min(Qos::AtLeastOnce), retain_available));
         assert_eq!(alarm(&connection).is_some(), maximum_qos == Qos::AtMostOnce, "{:?}", alarm(&connection));

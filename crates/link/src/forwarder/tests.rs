@@ -56,9 +56,9 @@ fn next(forwarder: &mut Forwarder, window: &Window) -> Option<Step> {
 /// The next publication, which takes its place in the window; its sequence.
 fn send(forwarder: &mut Forwarder, window: &mut Window) -> Option<u64> {
     match next(forwarder, window)? {
-        Step::Publish(slot, _) => {
-            let Slot::Spooled { sequence: Sequence(sequence), .. } = slot else { panic!("{slot:?}") };
-            window.enter(slot);
+        Step::Publish(sent, _) => {
+            let InFlight::Spooled { sequence: Sequence(sequence), .. } = sent else { panic!("{sent:?}") };
+            window.enter(sent);
             Some(sequence)
         }
         Step::Skip(skipped) => panic!("{skipped:?}"),
@@ -144,8 +144,7 @@ fn a_reply_also_goes_where_the_requester_wants_it_under_mqtt_5() {
         let body = StoredReply { payload: "done".into(), response }.encode();
         read(&mut forwarder, &window, vec![message(MessageKind::Reply, "pump", body)]);
         let steps: Vec<_> = std::iter::from_fn(|| next(&mut forwarder, &window)).collect();
-        let copy =
-            |step: &&Step| matches!(step, Step::Publish(Slot::RequesterReply(_), copy) if copy.topic == "requester");
+        let copy = |step: &&Step| matches!(step, Step::Publish(InFlight::RequesterReply(_), copy) if copy.topic == "requester");
         assert_eq!((steps.len(), steps.iter().filter(copy).count()), (1 + copies, copies), "{steps:?}");
         assert!(!forwarder.is_drained(Sequence(100)) && forwarder.is_drained(Sequence(2)));
     }
@@ -324,7 +323,7 @@ fn the_copy_of_a_reply_may_be_as_large_as_the_broker_accepts() {
         let response = Some(ResponseTarget { topic: "r".repeat(100), correlation: None });
         let body = StoredReply { payload: "done".into(), response }.encode();
         read(&mut forwarder, &window, vec![message(MessageKind::Reply, "pump", body)]);
-        assert!(matches!(next(&mut forwarder, &window), Some(Step::Publish(Slot::Spooled { .. }, _))));
+        assert!(matches!(next(&mut forwarder, &window), Some(Step::Publish(InFlight::Spooled { .. }, _))));
         next(&mut forwarder, &window).unwrap()
     };
     let Step::Publish(_, publication) = copy(10_000) else { panic!() };

@@ -2,11 +2,11 @@
 //!
 //! [`Engine::judge`] is called for a rule whenever something that it names has changed, and [`Engine::due`] when one of its times has run
 //! out. Both ask the formulas, note since when these say what they say, and call `begin` or `end` once that has lasted long enough.
-//! What beginning and ending mean for outputs is in `claims.rs`.
+//! What beginning and ending mean for outputs is in `ownership.rs`.
 
 use std::time::Duration;
 
-use crate::engine::progress::{ClaimState, RuleProgress};
+use crate::engine::progress::{RuleProgress, WantedState};
 use crate::engine::{Engine, LOOP_PAUSE, MAX_CHANGES, MINUTE, Order, What};
 
 /// Why a rule ends.
@@ -35,8 +35,8 @@ impl Engine {
         if !progress.is_active {
             return after(progress.holds_since, spec.when_for);
         }
-        let retry = progress.claims.iter().filter_map(|claim| match claim.state {
-            ClaimState::Refused(retry_at) => Some(retry_at),
+        let retry = progress.wanted.iter().filter_map(|wanted| match wanted.state {
+            WantedState::Refused(retry_at) => Some(retry_at),
             _ => None,
         });
         let ends = [after(progress.ends_since, spec.until_for), after(progress.unknown_since, spec.lost)];
@@ -145,9 +145,9 @@ impl Engine {
             return;
         }
         self.rules[rule].is_active = true;
-        for place in 0..self.rules[rule].claims.len() {
-            self.rules[rule].claims[place].state = ClaimState::Wanted;
-            self.decide_owner(self.rules[rule].claims[place].output, at, orders);
+        for place in 0..self.rules[rule].wanted.len() {
+            self.rules[rule].wanted[place].state = WantedState::Wanted;
+            self.decide_owner(self.rules[rule].wanted[place].output, at, orders);
         }
         for place in 0..self.table.rules[rule].spec.toggle.len() {
             self.toggle(rule, place, at, orders);
@@ -169,7 +169,7 @@ impl Engine {
         if !std::mem::take(&mut progress.is_active) {
             return;
         }
-        for place in 0..self.rules[rule].claims.len() {
+        for place in 0..self.rules[rule].wanted.len() {
             self.release(rule, place, at, why, orders);
         }
     }

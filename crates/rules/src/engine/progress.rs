@@ -31,7 +31,7 @@ pub(super) struct RuleProgress {
     /// When it began and ended last.
     pub(super) changes: VecDeque<Duration>,
     /// In the order of `set`.
-    pub(super) claims: Vec<WantedOutput>,
+    pub(super) wanted: Vec<WantedOutput>,
     /// The last order to each output under `toggle`, in their order.
     pub(super) toggled: Vec<u64>,
     /// Why an order under `toggle` did nothing.
@@ -41,10 +41,10 @@ pub(super) struct RuleProgress {
 
 impl RuleProgress {
     pub(super) fn new(table: &Table, rule: usize) -> Self {
-        let claim = |(output, action): &(_, Action)| WantedOutput {
+        let wanted = |(output, action): &(_, Action)| WantedOutput {
             output: table.position(output),
             action: *action,
-            state: ClaimState::None,
+            state: WantedState::None,
             order: 0,
             refusal: None,
         };
@@ -58,7 +58,7 @@ impl RuleProgress {
             is_dismissed: false,
             stopped_until: None,
             changes: VecDeque::with_capacity(MAX_CHANGES),
-            claims: table.rules[rule].spec.set.iter().map(claim).collect(),
+            wanted: table.rules[rule].spec.set.iter().map(wanted).collect(),
             toggled: vec![0; table.rules[rule].spec.toggle.len()],
             not_toggled: None,
             status: Status {
@@ -76,7 +76,7 @@ impl RuleProgress {
 pub(super) struct WantedOutput {
     pub(super) output: usize,
     pub(super) action: Action,
-    pub(super) state: ClaimState,
+    pub(super) state: WantedState,
     /// The id of the last order for it, by which an answer is recognised.
     pub(super) order: u64,
     /// Why the order was refused; also while it is tried again.
@@ -84,7 +84,7 @@ pub(super) struct WantedOutput {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum ClaimState {
+pub(super) enum WantedState {
     /// The rule is not active.
     None,
     /// Another rule has the output.
@@ -103,7 +103,7 @@ pub(super) enum ClaimState {
     Tripped(Arc<str>),
 }
 
-impl ClaimState {
+impl WantedState {
     /// Whether the rule may have the output.
     pub(super) fn competes(&self) -> bool {
         matches!(self, Self::Wanted | Self::Ordered | Self::Carried | Self::Refused(_))
@@ -113,8 +113,8 @@ impl ClaimState {
 /// Who has one output.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ownership {
-    /// Rules and the places of their claims, by falling priority.
-    pub(super) claims: Vec<(usize, usize)>,
+    /// Rules that set it, and at which place, by falling priority.
+    pub(super) wanted_by: Vec<(usize, usize)>,
     pub(super) owner: Option<(usize, usize)>,
     pub(super) letting_go: Option<LettingGo>,
 }
@@ -141,12 +141,12 @@ pub(super) fn at_rest(is_moment: bool) -> Fact {
 
 pub(super) fn ownerships(table: &Table) -> Vec<Ownership> {
     let of = |output| {
-        let mut claims: Vec<_> = Vec::new();
+        let mut wanted_by: Vec<_> = Vec::new();
         for (index, rule) in table.rules.iter().enumerate() {
-            claims.extend(rule.spec.set.iter().position(|(name, _)| name == output).map(|place| (index, place)));
+            wanted_by.extend(rule.spec.set.iter().position(|(name, _)| name == output).map(|place| (index, place)));
         }
-        claims.sort_by_key(|(rule, _)| std::cmp::Reverse(table.rules[*rule].spec.priority));
-        Ownership { claims, ..Ownership::default() }
+        wanted_by.sort_by_key(|(rule, _)| std::cmp::Reverse(table.rules[*rule].spec.priority));
+        Ownership { wanted_by, ..Ownership::default() }
     };
     table.outputs.iter().map(of).collect()
 }

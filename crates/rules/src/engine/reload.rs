@@ -50,8 +50,8 @@ impl Engine {
             places[rule] = self.place_in(&engine.table, rule);
             if let Some(place) = places[rule] {
                 let mut kept = progress.clone();
-                for (claim, fresh) in kept.claims.iter_mut().zip(&engine.rules[place].claims) {
-                    claim.output = fresh.output;
+                for (wanted, fresh) in kept.wanted.iter_mut().zip(&engine.rules[place].wanted) {
+                    wanted.output = fresh.output;
                 }
                 engine.rules[place] = kept;
             } else if let Some(place) = engine.table.rule(&self.table.rules[rule].spec.name) {
@@ -60,13 +60,13 @@ impl Engine {
         }
         for (output, old) in self.table.outputs.iter().zip(&self.outputs) {
             let Some(place) = engine.table.output(output) else { continue };
-            let claims = std::mem::take(&mut engine.outputs[place].claims);
-            let owner = old.owner.and_then(|(rule, claim)| Some((places[rule]?, claim)));
+            let wanted_by = std::mem::take(&mut engine.outputs[place].wanted_by);
+            let owner = old.owner.and_then(|(rule, place)| Some((places[rule]?, place)));
             let letting_go = old.letting_go.and_then(|mut letting_go| {
                 letting_go.rule = places[letting_go.rule]?;
                 Some(letting_go)
             });
-            engine.outputs[place] = Ownership { claims, owner, letting_go };
+            engine.outputs[place] = Ownership { wanted_by, owner, letting_go };
         }
         engine
     }

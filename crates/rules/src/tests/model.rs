@@ -10,7 +10,7 @@ use super::*;
 use obeying::Real;
 use story::{Facts, Happens, Plain, RULES, happens, rules};
 
-/// What a claim is at, in the model.
+/// What a wanted output is at, in the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum At {
     Wants,

@@ -1,14 +1,14 @@
 //! Who has an output, and what is ordered of it.
 //!
-//! Each active rule claims the outputs that it sets. The first claim by priority that competes owns the output: only its action is
-//! ordered. A claim stops competing when a command or another rule's `toggle` took the output, or when a limit tripped it; it competes
-//! again when the rule has ended and begun again. A refused order goes on competing and is given again after [`RETRY`].
+//! Each active rule wants the outputs that it sets. The first rule by priority that competes for an output owns it: only its action is
+//! ordered. A rule stops competing when a command or another rule's `toggle` took the output, or when a limit tripped it; it competes
+//! again when it has ended and begun again. A refused order goes on competing and is given again after [`RETRY`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::judge::End;
-use crate::engine::progress::{ClaimState, LettingGo};
+use crate::engine::progress::{LettingGo, WantedState};
 use crate::engine::{Engine, Order, RETRY, Trip, What};
 use crate::rule::Manual;
 use crate::status::Why;
@@ -23,9 +23,9 @@ impl Engine {
         }
         self.outputs[output].owner = first;
         if let Some((rule, place)) = before {
-            let claim = &mut self.rules[rule].claims[place];
-            if claim.state.competes() {
-                claim.state = ClaimState::Wanted;
+            let wanted = &mut self.rules[rule].wanted[place];
+            if wanted.state.competes() {
+                wanted.state = WantedState::Wanted;
             }
         }
         if let Some((rule, place)) = first {
@@ -35,29 +35,30 @@ impl Engine {
     }
 
     fn first_of(&self, output: usize) -> Option<(usize, usize)> {
-        let competes = |(rule, place): &&(usize, usize)| self.rules[*rule].claims[*place].state.competes();
-        self.outputs[output].claims.iter().find(competes).copied()
+        let competes = |(rule, place): &&(usize, usize)| self.rules[*rule].wanted[*place].state.competes();
+        self.outputs[output].wanted_by.iter().find(competes).copied()
     }
 
     fn order(&mut self, rule: usize, place: usize, orders: &mut Vec<Order>) {
         let id = self.next_order();
-        let claim = &mut self.rules[rule].claims[place];
-        (claim.state, claim.order) = (ClaimState::Ordered, id);
-        let (output, action) = (claim.output, claim.action);
+        let wanted = &mut self.rules[rule].wanted[place];
+        (wanted.state, wanted.order) = (WantedState::Ordered, id);
+        let (output, action) = (wanted.output, wanted.action);
         self.outputs[output].letting_go = None;
         orders.push(Order { id, rule, what: What::Set { output, action } });
     }
 
     /// What a rule wanted is wanted by it no more.
     pub(super) fn release(&mut self, rule: usize, place: usize, at: Duration, why: End, orders: &mut Vec<Order>) {
-        let claim = &mut self.rules[rule].claims[place];
-        let (output, state) = (claim.output, std::mem::replace(&mut claim.state, ClaimState::None));
-        claim.refusal = None;
+        let wanted = &mut self.rules[rule].wanted[place];
+        let (output, state) = (wanted.output, std::mem::replace(&mut wanted.state, WantedState::None));
+        wanted.refusal = None;
         let was_owner = self.outputs[output].owner == Some((rule, place));
         self.decide_owner(output, at, orders);
         if self.outputs[output].owner.is_none() {
-            let is_wanted = |(rule, place): &(usize, usize)| self.rules[*rule].claims[*place].state != ClaimState::None;
-            let is_last = !self.outputs[output].claims.iter().any(is_wanted);
+            let is_wanted =
+                |(rule, place): &(usize, usize)| self.rules[*rule].wanted[*place].state != WantedState::None;
+            let is_last = !self.outputs[output].wanted_by.iter().any(is_wanted);
             let was_away = !state.competes() && is_last && why == End::Condition;
             if was_owner || was_away {
                 self.let_go(rule, output, why, orders);
@@ -76,19 +77,19 @@ impl Engine {
 
     /// A command from outside has the output now.
     pub(super) fn take_over(&mut self, output: usize, at: Duration) {
-        self.withdraw(output, &ClaimState::TakenOver, at);
+        self.withdraw(output, &WantedState::TakenOver, at);
     }
 
     /// Nobody owns the output any more, until conditions change.
-    fn withdraw(&mut self, output: usize, state: &ClaimState, at: Duration) {
+    fn withdraw(&mut self, output: usize, state: &WantedState, at: Duration) {
         let ownership = &mut self.outputs[output];
         (ownership.owner, ownership.letting_go) = (None, None);
-        for place in 0..self.outputs[output].claims.len() {
-            let (rule, place) = self.outputs[output].claims[place];
-            let claim = &mut self.rules[rule].claims[place];
-            if claim.state != ClaimState::None {
-                claim.state = state.clone();
-                claim.refusal = None;
+        for place in 0..self.outputs[output].wanted_by.len() {
+            let (rule, place) = self.outputs[output].wanted_by[place];
+            let wanted = &mut self.rules[rule].wanted[place];
+            if wanted.state != WantedState::None {
+                wanted.state = state.clone();
+                wanted.refusal = None;
             }
         }
         self.refresh_output(output, at);
@@ -105,7 +106,7 @@ impl Engine {
             }
         }
         let name = self.table.rules[rule].spec.name.clone();
-        self.withdraw(output, &ClaimState::Toggled(name), at);
+        self.withdraw(output, &WantedState::Toggled(name), at);
         let id = self.next_order();
         self.rules[rule].toggled[place] = id;
         orders.push(Order { id, rule, what: What::Toggle { output } });
@@ -114,20 +115,20 @@ impl Engine {
     /// An order was carried out or refused. Answers to older orders mean nothing any more.
     pub(super) fn answered(&mut self, order: u64, result: Result<(), Arc<str>>, at: Duration, orders: &mut Vec<Order>) {
         let all = self.rules.iter().enumerate();
-        let claims = all.flat_map(|(rule, progress)| (0..progress.claims.len()).map(move |place| (rule, place)));
+        let places = all.flat_map(|(rule, progress)| (0..progress.wanted.len()).map(move |place| (rule, place)));
         let is_asked = |(rule, place): &(usize, usize)| {
-            let claim = &self.rules[*rule].claims[*place];
-            claim.order == order && claim.state == ClaimState::Ordered
+            let wanted = &self.rules[*rule].wanted[*place];
+            wanted.order == order && wanted.state == WantedState::Ordered
         };
-        if let Some((rule, place)) = claims.clone().find(is_asked) {
-            let claim = &mut self.rules[rule].claims[place];
+        if let Some((rule, place)) = places.clone().find(is_asked) {
+            let wanted = &mut self.rules[rule].wanted[place];
             match result {
-                Ok(()) => (claim.state, claim.refusal) = (ClaimState::Carried, None),
+                Ok(()) => (wanted.state, wanted.refusal) = (WantedState::Carried, None),
                 Err(words) => {
-                    claim.state = ClaimState::Refused(at.saturating_add(RETRY));
+                    wanted.state = WantedState::Refused(at.saturating_add(RETRY));
                     // What only counts down is no news.
-                    if !claim.refusal.as_ref().is_some_and(|before| differs_in_numbers_only(before, &words)) {
-                        claim.refusal = Some(words);
+                    if !wanted.refusal.as_ref().is_some_and(|before| differs_in_numbers_only(before, &words)) {
+                        wanted.refusal = Some(words);
                     }
                 }
             }
@@ -174,8 +175,8 @@ impl Engine {
 
     /// Orders again what was refused long enough ago.
     pub(super) fn retry(&mut self, rule: usize, at: Duration, orders: &mut Vec<Order>) {
-        for place in 0..self.rules[rule].claims.len() {
-            if matches!(self.rules[rule].claims[place].state, ClaimState::Refused(retry_at) if retry_at <= at) {
+        for place in 0..self.rules[rule].wanted.len() {
+            if matches!(self.rules[rule].wanted[place].state, WantedState::Refused(retry_at) if retry_at <= at) {
                 self.order(rule, place, orders);
             }
         }
@@ -185,20 +186,20 @@ impl Engine {
     pub(super) fn tripped(&mut self, output: usize, trip: Trip, at: Duration, orders: &mut Vec<Order>) {
         let Some((rule, place)) = self.outputs[output].owner else { return };
         match trip {
-            Trip::Latched(words) => self.withdraw(output, &ClaimState::Tripped(words), at),
+            Trip::Latched(words) => self.withdraw(output, &WantedState::Tripped(words), at),
             Trip::Rebuilt => self.order(rule, place, orders),
             Trip::Transient(words) => {
-                let claim = &mut self.rules[rule].claims[place];
-                claim.state = ClaimState::Refused(at.saturating_add(RETRY));
-                claim.refusal = Some(words);
+                let wanted = &mut self.rules[rule].wanted[place];
+                wanted.state = WantedState::Refused(at.saturating_add(RETRY));
+                wanted.refusal = Some(words);
                 self.refresh(rule, at);
             }
         }
     }
 
     fn refresh_output(&mut self, output: usize, at: Duration) {
-        for place in 0..self.outputs[output].claims.len() {
-            self.refresh(self.outputs[output].claims[place].0, at);
+        for place in 0..self.outputs[output].wanted_by.len() {
+            self.refresh(self.outputs[output].wanted_by[place].0, at);
         }
     }
 }

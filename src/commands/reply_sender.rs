@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::commands::local::LocalRequesters;
-use crate::recorder::Answer;
+use crate::recorder::ReplyMessage;
 use fieldgate_model::ReplyStatus;
 
 /// How long a reply may wait for a place in the recorder's queue.
@@ -16,34 +16,34 @@ const WITHIN: Duration = Duration::from_millis(20);
 
 /// To the recorder.
 #[derive(Debug)]
-pub struct Answers {
-    recorder: mpsc::Sender<Answer>,
+pub struct ReplySender {
+    recorder: mpsc::Sender<ReplyMessage>,
     /// Who waits for one in this program.
     local: LocalRequesters,
     /// Lost since the last reply that was accepted.
     lost: u64,
 }
 
-impl Answers {
+impl ReplySender {
     /// All replies go to this channel.
-    pub fn new(recorder: mpsc::Sender<Answer>) -> Self {
+    pub fn new(recorder: mpsc::Sender<ReplyMessage>) -> Self {
         Self::also_to(recorder, LocalRequesters::default())
     }
 
     /// All replies go to this channel, and those that these wait for to them besides.
-    pub fn also_to(recorder: mpsc::Sender<Answer>, local: LocalRequesters) -> Self {
+    pub fn also_to(recorder: mpsc::Sender<ReplyMessage>, local: LocalRequesters) -> Self {
         Self { recorder, local, lost: 0 }
     }
 
     /// Passes the reply to a command on, to whom waits for it in this program as well.
-    pub async fn reply(&mut self, mut answer: Answer, status: ReplyStatus) {
+    pub async fn reply(&mut self, mut answer: ReplyMessage, status: ReplyStatus) {
         answer.response = self.local.answer(answer.response.take(), status, &answer.payload);
         self.send(answer).await;
     }
 
     /// Passes an answer to the recorder. The first that finds the queue full waits a little; the next ones do not, until one is
     /// accepted again: otherwise a command would wait behind many replies.
-    pub async fn send(&mut self, answer: Answer) {
+    pub async fn send(&mut self, answer: ReplyMessage) {
         let name = answer.recipient.name.clone();
         let within = if self.lost == 0 { WITHIN } else { Duration::ZERO };
         // It is tried once even when there is no time.
@@ -74,8 +74,8 @@ mod tests {
     use super::*;
     use fieldgate_model::{Name, Recipient};
 
-    fn answer(payload: usize) -> Answer {
-        Answer {
+    fn answer(payload: usize) -> ReplyMessage {
+        ReplyMessage {
             recipient: Recipient::output(Name::new("pump").unwrap()),
             payload: payload.to_string(),
             response: None,
@@ -84,7 +84,7 @@ mod tests {
 
     /// Its end comes before that of half the time for which one waits. Both are timers of one runtime, so a machine that is late
     /// is late for both, and of two that have ended the first counts.
-    async fn at_once(answers: &mut Answers, nth: usize) {
+    async fn at_once(answers: &mut ReplySender, nth: usize) {
         tokio::select! {
             biased;
             () = answers.send(answer(nth)) => {}
@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_first_that_finds_no_room_waits() {
         let (recorder, mut recorded) = mpsc::channel(1);
-        let mut answers = Answers::new(recorder);
+        let mut answers = ReplySender::new(recorder);
         answers.send(answer(0)).await;
         let began = Instant::now();
         answers.send(answer(1)).await;
