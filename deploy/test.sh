@@ -4,12 +4,14 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: sh deploy/test.sh            --checks and --tests, one beside the other
+usage: sh deploy/test.sh            --checks and --tests --changed, one beside the other
        sh deploy/test.sh --checks   what may run beside anything else: formatting, lints, documentation, licences, scripts, unit
                                     file, and that all tests can be built
        sh deploy/test.sh --build    of these only that all tests can be built, so that --tests need only run
-       sh deploy/test.sh --tests [PROGRAM…]   the tests, two programs at a time, or only programs such as faults (tests/run.py); some
+       sh deploy/test.sh --tests [PROGRAM…]   all tests, two programs at a time, or only programs such as faults (tests/run.py); some
                                     measure time, so nothing else should run but what takes the time that they leave (chrt --idle 0)
+       sh deploy/test.sh --tests --changed   without the long ones, and those of a crate, that nothing concerns which differs here
+                                    from the branch that origin has; it names them
        sh deploy/test.sh --long [ROW…]   the fault suite with its full numbers, one row after the other, on the release
                                     program (three quarters of an hour; as root); or only rows such as d1_ n3_
        sh deploy/test.sh --sample   some of the rows with a part of those numbers, in two minutes
@@ -281,7 +283,7 @@ everyday() {
     chrt --idle --pid 0 "$beside" 2>/dev/null || renice -n 19 -p "$beside" >/dev/null
     code=0
     step=tests
-    sh deploy/test.sh --tests || code=$?
+    sh deploy/test.sh --tests --changed || code=$?
     [ "$code" -ne 0 ] || step=checks
     wait "$beside" || code=$?
     beside=

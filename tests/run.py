@@ -2,6 +2,9 @@
 """Runs the test programs of the workspace, two at a time, for most wait more than they work.
 
     run.py [PROGRAM…]     all that cargo builds, but for the examples in the documentation; or only programs of these names
+    run.py --changed      those that what has changed here concerns: a crate's own tests if it or what it depends on has, those of
+                          the whole program always, but for long ones that concern a part of it. Changed is what is not in the
+                          branch that origin has; without one, everything
 
 A line says that a program begins. What it printed comes in one piece when it has ended, with the seconds that it took and those
 that processors worked for it and for what it started. All of them run, also when one has failed; the last lines name those that
@@ -31,6 +34,20 @@ FIRST = ("service", "command_line", "fieldgate_spool", "proof", "fieldgate_drive
 # These ask how fast something is, or count what the machine did for a program, which others beside it would change. They run when
 # all others have ended, with so many threads at most.
 ALONE, THREADS_ALONE = ("faults", "allocations", "costs"), 4
+
+# Tests of the whole program that take long and rarely fail, with what they concern. A change of anything else asks for none of them.
+PROGRAM = ("src/", "crates/", "tests/common/")
+LONG = {
+    "faults": (*PROGRAM, "tests/faults"),
+    "limits": (*PROGRAM, "tests/limits"),
+    "http_limits": (*PROGRAM, "tests/http_limits.rs"),
+    "allocations": (*PROGRAM, "tests/allocations.rs"),
+    "costs": (*PROGRAM, "tests/costs.rs"),
+    "proof": ("crates/drivers/", "crates/bus/", "crates/model/", "tests/proof/"),
+}
+
+# What these say concerns everything.
+OF_ALL = ("Cargo.toml", "Cargo.lock", "rust-toolchain", ".cargo/", "tests/run.py", "deploy/test.sh", ".ci/")
 
 # Where temporary files go if it has so many bytes free: what commits thousands of times would wait for the disk each time. What needs a
 # disk that is full, slow or broken makes one of its own; --long and --sample use the real one.
@@ -71,6 +88,50 @@ def built():
             if "test" in artifact["target"]["kind"] and folder != Path.cwd():
                 name = f"{folder.name}/{name}"
             yield Program(name, folder, [artifact["executable"], "--quiet"])
+
+
+def changed():
+    """The files that differ from the branch that origin has; None where that cannot be known."""
+    def lines(command):
+        return subprocess.run(command.split(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout.split("\n")
+
+    try:
+        base = lines("git merge-base HEAD origin/HEAD")[0]
+        names = lines(f"git diff --name-only {base}") + lines("git ls-files --others --exclude-standard")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return [name for name in names if name]
+
+
+def folders_of_crates():
+    """For each crate's folder its own and those of the crates that it depends on, with / behind them; the program's own is empty."""
+    made = subprocess.run("cargo metadata --format-version 1 --no-deps --offline --locked".split(), stdout=subprocess.PIPE, text=True, check=True)
+    packages = {Path(package["manifest_path"]).parent: package for package in json.loads(made.stdout)["packages"]}
+
+    def with_theirs(folder):
+        yield f"{folder.relative_to(Path.cwd())}/"
+        for needed in packages[folder]["dependencies"]:
+            if needed.get("path"):
+                yield from with_theirs(Path(needed["path"]))
+
+    return {folder: tuple(set(with_theirs(folder))) for folder in packages if folder != Path.cwd()}
+
+
+def concerned(programs):
+    """Those of the programs that what has changed concerns."""
+    names = changed()
+    if names is None or any(name.startswith(OF_ALL) for name in names):
+        return programs
+    folders = folders_of_crates()
+
+    def is_concerned(program):
+        wanted = folders.get(program.folder) or LONG.get(program.name)
+        return wanted is None or any(name.startswith(wanted) for name in names)
+
+    left_out = sorted({program.name for program in programs if not is_concerned(program)})
+    if left_out:
+        print(f"Nothing has changed that concerns {', '.join(left_out)}; without --changed they run too.", flush=True)
+    return [program for program in programs if is_concerned(program)]
 
 
 def panics(text):
@@ -148,8 +209,10 @@ class Run:
 def main():
     """Builds, runs, and says what failed."""
     os.chdir(Path(__file__).resolve().parent.parent)
-    asked = sys.argv[1:]
+    by_changes, asked = "--changed" in sys.argv, [word for word in sys.argv[1:] if word != "--changed"]
     programs = sorted(built(), key=Program.place)
+    if by_changes:
+        programs = concerned(programs)
     unknown = set(asked) - {program.name for program in programs}
     if unknown:
         sys.exit(f"there is no test program {', '.join(sorted(unknown))}")
