@@ -40,7 +40,7 @@ fn state(output: &str) -> String {
 }
 
 fn chip(running: &Running, place: &str) -> Value {
-    running.bench.read()["chips"][place].clone()
+    running.sim.read()["chips"][place].clone()
 }
 
 fn register(running: &Running, place: &str, name: &str) -> u64 {
@@ -71,7 +71,7 @@ fn a_command_reaches_the_register_and_safe_state_undoes_it_without_touching_neig
     running.gateway.kill9();
     // Pins of somebody else: an output that is on, and a contact that is closed where ours is an input.
     running
-        .bench
+        .sim
         .write(&json!({"chips": {"0x20": {"latch": 0xFE & !0x40, "P4": 0}, "0x21": {"OLATA": 0x82, "IODIRA": 0x7D}}}));
     let file = running.folder.path().join("fieldgate.yaml");
     let arguments = ["safe-state", "--config", file.to_str().unwrap()];
@@ -95,11 +95,11 @@ fn contacts_are_events_polled_and_by_interrupt() {
     for sensor in ["door", "flap"] {
         wait_until(sensor, SOON, || !events(sensor).is_empty());
     }
-    running.bench.set_chip("0x20", "P4", 0.0);
+    running.sim.set_chip("0x20", "P4", 0.0);
     wait_until("the door to open", SOON, || events("door") == [json!(false), json!(true)]);
-    running.bench.write(&json!({"chips": {"0x21": {"GPB0": 0}}, "inputs": {"GPIO4": 0}}));
+    running.sim.write(&json!({"chips": {"0x21": {"GPB0": 0}}, "inputs": {"GPIO4": 0}}));
     wait_until("the flap to close", SOON, || events("flap") == [json!(true), json!(false)]);
-    running.bench.write(&json!({"inputs": {"GPIO4": 1}}));
+    running.sim.write(&json!({"inputs": {"GPIO4": 1}}));
     switch(&running, "pump", "on");
     assert_eq!(register(&running, "0x20", "latch"), 0xFE, "the pin of the closed contact stays released");
     let read = |sensor| {
@@ -116,8 +116,8 @@ fn contacts_are_events_polled_and_by_interrupt() {
 #[test]
 fn sensors_with_one_address_are_distinguished_by_their_channels() {
     let running = start();
-    running.bench.set_chip("0x70.3/0x48", "temperature", 10.0);
-    running.bench.set_chip("0x70.4/0x48", "temperature", 30.0);
+    running.sim.set_chip("0x70.3/0x48", "temperature", 10.0);
+    running.sim.set_chip("0x70.4/0x48", "temperature", 30.0);
     for (sensor, celsius) in [("low", 10.0), ("high", 30.0)] {
         let is = |reading: &Value| reading["temperature"].as_f64() == Some(celsius);
         running.client.wait_json(&format!("b/sensors/{sensor}"), is, SOON);
@@ -141,7 +141,7 @@ fn an_expander_that_is_unplugged_is_reported_and_its_outputs_are_safe_when_it_is
     let running = start();
     switch(&running, "pump", "on");
     running.client.forget();
-    running.bench.set_fault("0x20", Some("nak"));
+    running.sim.set_fault("0x20", Some("nak"));
     wait_status(&running, "door", "degraded");
     let lost = running.client.wait_json(&state("pump"), |state| state["value"].is_null(), SOON);
     assert_eq!(lost["cause"], "safe_state");
@@ -149,7 +149,7 @@ fn an_expander_that_is_unplugged_is_reported_and_its_outputs_are_safe_when_it_is
     let before = running.client.all("b/sensors/low").len();
     wait_until("the others to go on", SOON, || running.client.all("b/sensors/low").len() > before + 3);
     switch(&running, "valve", "on");
-    running.bench.set_fault("0x20", None);
+    running.sim.set_fault("0x20", None);
     let back = running.client.wait_json(&state("pump"), |state| state["value"] == "off", SOON);
     assert_eq!(back["cause"], "safe_state");
     wait_status(&running, "door", "ok");
@@ -163,7 +163,7 @@ fn an_expander_that_lost_its_supply_for_a_moment_is_brought_up_again() {
     let running = start();
     switch(&running, "valve", "on");
     running.client.forget();
-    running.bench.write(&json!({"chips": {"0x21": {"IODIRA": 255, "OLATA": 0, "GPPUB": 0, "IOCONA": 0, "IOCONB": 0}}}));
+    running.sim.write(&json!({"chips": {"0x21": {"IODIRA": 255, "OLATA": 0, "GPPUB": 0, "IOCONA": 0, "IOCONB": 0}}}));
     let safe = running.client.wait_json(&state("valve"), |state| state["cause"] == "safe_state", SOON);
     assert_eq!(safe["value"], "off");
     running.gateway.wait_log("is not as it was left", SOON);
@@ -178,11 +178,11 @@ fn wires_that_are_gone_take_all_that_sits_on_them_and_bring_it_back() {
     let running = start();
     switch(&running, "pump", "on");
     running.client.forget();
-    running.bench.write(&json!({"gone": true}));
+    running.sim.write(&json!({"gone": true}));
     for sensor in ["low", "high", "door", "flap"] {
         running.client.wait_json(&format!("b/sensors/{sensor}/status"), |status| status["status"] != "ok", SOON);
     }
-    running.bench.write(&json!({"gone": false}));
+    running.sim.write(&json!({"gone": false}));
     for sensor in ["low", "high", "door", "flap"] {
         wait_status(&running, sensor, "ok");
     }
@@ -214,7 +214,7 @@ sensors:
 ";
     let running = Running::untouched(soil, &[], |_| ());
     wait_status(&running, "soil", "ok");
-    let write = |volts: f64| running.bench.write(&json!({"chips": {"0x48": {"voltage_3": volts}}}));
+    let write = |volts: f64| running.sim.write(&json!({"chips": {"0x48": {"voltage_3": volts}}}));
     // A slow machine degrades a sensor too, and readings and their status come by different ways: each is awaited by what it says.
     let is_without =
         |status: &Value| status["error"].as_str().is_some_and(|error| error.starts_with("without voltage_3: "));

@@ -50,9 +50,9 @@ fn measurements_are_computed_when_their_inputs_are_new() {
     let reading = running.client.wait_json("b/sensors/comfort", |r| whole(r) && is_near(&r["spread"], 11.1), SOON);
     assert_eq!(reading["run"].as_str().map(str::len), Some(8));
     running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == false, SOON);
-    running.bench.set_chip("0x49", "temperature", 15.0);
+    running.sim.set_chip("0x49", "temperature", 15.0);
     running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 30.0), SOON);
-    running.bench.set_chip("0x44", "humidity", 95.0);
+    running.sim.set_chip("0x44", "humidity", 95.0);
     running.client.wait_json("b/sensors/mould", |reading| reading["risk"] == true, SOON);
     let devices = running.client.wait_json("b/devices", |_| true, SOON);
     assert_eq!(devices["sensors"]["comfort"]["measurements"]["dew_point"]["unit"], "°C");
@@ -76,7 +76,7 @@ fn what_is_computed_of_a_sensor_that_is_down_is_left_out_and_the_status_says_why
         SOON,
     );
     running.client.forget();
-    running.bench.set_fault("0x49", Some("nak"));
+    running.sim.set_fault("0x49", Some("nak"));
     let degraded = |status: &Value| {
         status["status"] == "degraded" && status["error"] == "without twice: tank.temperature is not known"
     };
@@ -89,10 +89,10 @@ fn what_is_computed_of_a_sensor_that_is_down_is_left_out_and_the_status_says_why
     wait_until("more of them", SOON, || later(running.client.all("b/sensors/comfort")).count() >= 3);
     let all = later(running.client.all("b/sensors/comfort")).map(|message| message.json());
     assert!(all.into_iter().all(|reading| reading.get("twice").is_none()), "it comes back while its sensor is down");
-    running.bench.set_fault("0x44", Some("nak"));
+    running.sim.set_fault("0x44", Some("nak"));
     running.client.wait_json("b/sensors/comfort2/status", |status| status["status"] == "down", SOON);
     running.client.forget();
-    running.bench.write(&json!({"chips": {"0x44": {"fault": null}, "0x49": {"fault": null}}}));
+    running.sim.write(&json!({"chips": {"0x44": {"fault": null}, "0x49": {"fault": null}}}));
     running.client.wait_json("b/sensors/comfort/status", |status| status["status"] == "ok", SOON);
     running.client.wait_json("b/sensors/comfort2/status", |status| status["status"] == "ok", SOON);
     running.client.wait_json("b/sensors/comfort", |reading| is_near(&reading["twice"], 24.0), SOON);
@@ -124,7 +124,7 @@ sensors:
     wait_until("the first reading", SOON, || !readings().is_empty());
     for level in [1, 0, 1, 0] {
         let known = readings().len();
-        running.bench.set_input("GPIO17", level);
+        running.sim.set_input("GPIO17", level);
         wait_until("the next reading", SOON, || readings().len() > known);
     }
     let rest: Vec<Value> = readings().iter().map(|message| message.json()["rest"].clone()).collect();
@@ -142,7 +142,7 @@ sensors:
 ";
     let running = Running::untouched(rest, &[], |_| ());
     running.client.wait_json("b/sensors/next", |reading| reading["x"] == 3, SOON);
-    running.bench.set_input("GPIO17", 1);
+    running.sim.set_input("GPIO17", 1);
     running.client.wait_json("b/sensors/next/status", |status| status["error"] == "root.x is not known", SOON);
 }
 

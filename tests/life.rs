@@ -12,7 +12,7 @@ use crate::common::gateway::{self, Gateway};
 use crate::common::mosquitto::Mosquitto;
 use crate::common::notify::NotifySocket;
 use crate::common::pace::{longest_gap, slack};
-use crate::common::running::{BENCH, Running, bench, config};
+use crate::common::running::{DEVICES, Running, config, devices};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::sim_file::SimFile;
 use crate::common::{SOON, beside, free_port, wait_for, wait_until};
@@ -25,7 +25,7 @@ const TWO_SECONDS: Duration = Duration::from_secs(2);
 fn systemd_is_notified_of_every_step() {
     let folder = tempfile::tempdir().unwrap();
     let socket = NotifySocket::listen(folder.path());
-    let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &bench());
+    let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &devices());
     let environment = [socket.variable(), ("WATCHDOG_USEC", "2000000")];
     let started = Instant::now();
     let mut gateway = Gateway::with_env(folder.path(), &text, &environment);
@@ -71,7 +71,7 @@ fn a_sensor_that_fails_is_degraded_then_down_and_then_well_again() {
 
 #[test]
 fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
-    let with_old = bench()
+    let with_old = devices()
         .replace(
             "sensors:\n",
             "sensors:\n  old: { driver: waveform, every: 100ms, retain: true, settings: { shape: sine } }\n",
@@ -85,17 +85,17 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
         running.client.wait_message(topic, |_| true, SOON);
     }
     running.client.publish("b/actuators/gone/set", "on", false, 1);
-    running.bench.wait_line("GPIO5", 1, SOON);
+    running.sim.wait_line("GPIO5", 1, SOON);
     let seq = running.seq();
     running.client.forget();
-    let new = bench()
+    let new = devices()
         .replace("every: 100ms", "every: 60ms")
         .replace("sensors:\n", "sensors:\n  fresh: { driver: waveform, every: 100ms, settings: { shape: sine } }\n");
     let looked = AtomicBool::new(false);
     let watch = |is_over: &AtomicBool| {
         let mut levels = Vec::new();
         while !is_over.load(Ordering::Relaxed) {
-            levels.push(running.bench.line("GPIO27"));
+            levels.push(running.sim.line("GPIO27"));
             looked.store(true, Ordering::Relaxed);
             std::thread::yield_now();
         }
@@ -104,7 +104,7 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
     let (levels, ()) = beside(watch, || {
         wait_until("the first look", SOON, || looked.load(Ordering::Relaxed));
         running.reload(&running.config("", &new));
-        running.bench.wait_line("GPIO5", 0, SOON);
+        running.sim.wait_line("GPIO5", 0, SOON);
         running.client.wait_json("b/sensors/fresh", |reading| reading["seq"] == 1, SOON);
     });
     let other: Vec<_> = levels.iter().filter(|level| **level != Some(1)).collect();
@@ -132,14 +132,14 @@ fn a_reload_adds_removes_and_changes_and_leaves_the_rest_alone() {
 #[test]
 fn a_reading_that_waited_does_not_fill_a_cleared_topic_again() {
     let old = "sensors:\n  old: { driver: waveform, every: 50ms, retain: true, settings: { shape: counter } }\n";
-    let mut running = Running::with(&bench().replace("sensors:\n", old), &[]);
+    let mut running = Running::with(&devices().replace("sensors:\n", old), &[]);
     running.client.wait_json("b/sensors/old", |_| true, SOON);
     let port = running.broker.port;
     running.broker.stop();
     running.gateway.wait_log("No connection", SOON);
     let since = Instant::now();
     wait_until("readings to wait", SOON, || since.elapsed() > Duration::from_millis(500));
-    running.reload(&running.config("", &bench()));
+    running.reload(&running.config("", &devices()));
     let broker = ScriptedBroker::start_on(port, vec![Script::good()]);
     broker.wait_publish("a live reading", |publish| publish.topic == "b/sensors/n", SOON);
     broker.wait_publish(
@@ -157,15 +157,15 @@ fn a_reading_that_waited_does_not_fill_a_cleared_topic_again() {
 fn a_bad_file_changes_nothing_and_its_problems_are_in_the_log() {
     let running = Running::start();
     let seq = running.seq();
-    running.reload(&running.config("", &bench().replace("bme280", "bme208").replace("every: 50ms", "every: 50")));
+    running.reload(&running.config("", &devices().replace("bme280", "bme208").replace("every: 50ms", "every: 50")));
     running.gateway.wait_log("no driver is called \"bme208\"", SOON);
     running.gateway.wait_log("the old one stays", SOON);
     let log = running.gateway.log();
     assert!(log.contains("did you mean") && log.contains("problems=2"), "{log}");
     running.wait_seq(seq + 20);
-    assert_eq!(running.bench.line("GPIO27"), Some(1));
+    assert_eq!(running.sim.line("GPIO27"), Some(1));
     running.client.publish("b/actuators/pump/set", "off", false, 1);
-    running.bench.wait_line("GPIO27", 0, SOON);
+    running.sim.wait_line("GPIO27", 0, SOON);
     std::fs::remove_file(running.folder.path().join("fieldgate.yaml")).unwrap();
     running.gateway.signal(Signal::HUP);
     wait_until("a second refusal", SOON, || running.gateway.log().matches("the old one stays").count() == 2);
@@ -176,7 +176,7 @@ fn a_bad_file_changes_nothing_and_its_problems_are_in_the_log() {
 #[test]
 fn a_new_base_topic_moves_everything() {
     let kept = "sensors:\n  kept: { driver: waveform, every: 100ms, retain: true, settings: { shape: sine } }\n";
-    let rest = bench().replace("sensors:\n", kept);
+    let rest = devices().replace("sensors:\n", kept);
     let mut running = Running::with(&rest, &[]);
     running.client.wait_json("b/sensors/kept", |_| true, SOON);
     running.client.wait_json("b/sensors/air/status", |_| true, SOON);
@@ -191,9 +191,9 @@ fn a_new_base_topic_moves_everything() {
     for topic in old {
         running.client.wait_for(topic, str::is_empty, SOON);
     }
-    assert_eq!(running.bench.line("GPIO27"), Some(1));
+    assert_eq!(running.sim.line("GPIO27"), Some(1));
     running.client.publish("c/actuators/pump/set", "off", false, 1);
-    running.bench.wait_line("GPIO27", 0, SOON);
+    running.sim.wait_line("GPIO27", 0, SOON);
     let kept = Client::subscribe(&running.broker.endpoint(), &["b/#", "c/#"]);
     for topic in old {
         let new = topic.replacen('b', "c", 1);
@@ -208,7 +208,7 @@ fn a_new_broker_gets_what_follows_and_the_old_one_is_left_orderly() {
     let mut running = Running::start();
     let second = Mosquitto::start();
     let client = Client::subscribe(&second.endpoint(), &["b/#"]);
-    running.reload(&config(&second.url(), "", &bench()));
+    running.reload(&config(&second.url(), "", &devices()));
     running.client.wait_for("b/status", |word| word == "offline", SOON);
     client.wait_for("b/status", |word| word == "online", SOON);
     client.wait_json("b/actuators/pump/state", |state| state["value"] == "on", SOON);
@@ -239,7 +239,7 @@ fn a_signal_that_comes_twice_at_once_does_not_cut_the_stop_short() {
     let mut running = stopping();
     running.gateway.signal(Signal::TERM);
     assert_eq!(running.gateway.wait_exit(SOON), 0, "{}", running.gateway.log());
-    assert_eq!(running.bench.line("GPIO27"), Some(0));
+    assert_eq!(running.sim.line("GPIO27"), Some(0));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_second_signal_that_comes_later_ends_the_program_at_once() {
 fn left_on(name: &str) -> Running {
     let mut running = Running::start();
     running.gateway.kill9();
-    assert_eq!(running.bench.line("GPIO27"), Some(1), "{name}");
+    assert_eq!(running.sim.line("GPIO27"), Some(1), "{name}");
     running
 }
 
@@ -272,7 +272,7 @@ fn a_broken_file_ends_with_78_and_outputs_are_made_safe_by_the_last_good_table()
     break_file(running.folder.path());
     let mut again = Gateway::run(&running.folder.path().join("fieldgate.yaml"), &[]);
     assert_eq!(again.wait_exit(TWO_SECONDS), 78);
-    assert_eq!(running.bench.line("GPIO27"), Some(0));
+    assert_eq!(running.sim.line("GPIO27"), Some(0));
     wait_until("the place of the error", SOON, || again.log().contains("fieldgate.yaml:1:"));
 }
 
@@ -287,7 +287,7 @@ fn safe_state_works_after_a_kill_and_also_when_the_file_is_broken_meanwhile() {
         let arguments = ["safe-state", "--config", file.to_str().unwrap()];
         let output = gateway::command(running.folder.path(), &arguments, TWO_SECONDS);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(running.bench.line("GPIO27"), Some(0));
+        assert_eq!(running.sim.line("GPIO27"), Some(0));
     }
 }
 
@@ -302,7 +302,7 @@ fn safe_state_is_done_in_half_a_second() {
         let (folder, begun) = (running.folder.path(), Instant::now());
         let file = folder.join("fieldgate.yaml");
         assert!(gateway::command(folder, &["safe-state", "--config", file.to_str().unwrap()], SOON).status.success());
-        assert_eq!(running.bench.line("GPIO27"), Some(0));
+        assert_eq!(running.sim.line("GPIO27"), Some(0));
         assert!(begun.elapsed() < AFTER_A_KILL + slack(begun), "{:?}", begun.elapsed());
     }
 }
@@ -315,7 +315,7 @@ const DIMMER: &str = "
 #[test]
 fn safe_state_does_not_wait_for_a_bus_that_hangs() {
     let buses = "buses:\n  stuck: { type: sim, state_file: stuck.json }\n";
-    let rest = bench().replace("buses:\n", buses).replace("actuators:\n", &format!("actuators:{DIMMER}"));
+    let rest = devices().replace("buses:\n", buses).replace("actuators:\n", &format!("actuators:{DIMMER}"));
     let mut running = Running::with(&rest, &[]);
     running.gateway.kill9();
     let stuck = SimFile::new(running.folder.path().join("stuck.json"));
@@ -324,7 +324,7 @@ fn safe_state_does_not_wait_for_a_bus_that_hangs() {
     let file = folder.join("fieldgate.yaml");
     std::thread::scope(|scope| {
         let end = scope.spawn(|| gateway::command(folder, &["safe-state", "--config", file.to_str().unwrap()], SOON));
-        running.bench.wait_line("GPIO27", 0, TWO_SECONDS);
+        running.sim.wait_line("GPIO27", 0, TWO_SECONDS);
         assert!(begun.elapsed() < AFTER_A_KILL + slack(begun), "{:?}", begun.elapsed());
         let output = end.join().unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
@@ -340,14 +340,14 @@ fn without_a_table_safe_state_reads_the_file() {
     let file = running.folder.path().join("fieldgate.yaml");
     let arguments = ["safe-state", "--config", file.to_str().unwrap()];
     assert!(gateway::command(running.folder.path(), &arguments, TWO_SECONDS).status.success());
-    assert_eq!(running.bench.line("GPIO27"), Some(0));
+    assert_eq!(running.sim.line("GPIO27"), Some(0));
 }
 
 #[test]
 fn an_output_that_a_reload_removed_is_no_longer_in_the_last_good_table() {
     let running = Running::start();
-    running.reload(&running.config("", BENCH));
-    running.bench.wait_line("GPIO27", 0, SOON);
+    running.reload(&running.config("", DEVICES));
+    running.sim.wait_line("GPIO27", 0, SOON);
     let table = || {
         let entry = std::fs::read_dir(running.folder.path().join("run")).unwrap().next().unwrap().unwrap();
         // While it is replaced there may be none, or a part of one.
@@ -407,9 +407,9 @@ fn a_reload_that_finds_no_thread_says_what_is_in_force_and_keeps_the_table_of_th
 #[test]
 fn a_start_takes_every_output_to_its_safe_state() {
     let mut running = left_on("start");
-    let text = running.config("", &bench());
+    let text = running.config("", &devices());
     running.gateway = Gateway::start(running.folder.path(), &text);
-    running.bench.wait_line("GPIO27", 0, SOON);
+    running.sim.wait_line("GPIO27", 0, SOON);
     let state = wait_for("the state", SOON, || {
         running.client.all("b/actuators/pump/state").pop().map(|m| m.json()).filter(|state| state["value"] == "off")
     });

@@ -31,7 +31,7 @@ use tempfile::TempDir;
 /// The program with these rules, and no broker.
 struct Alone {
     gateway: Gateway,
-    bench: SimFile,
+    sim: SimFile,
     folder: TempDir,
     url: String,
     /// How long the log was when the temperature was set last.
@@ -57,21 +57,21 @@ impl Alone {
     fn prepared(devices: &str, rules: &str, environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        let bench = SimFile::new(folder.path().join("bench.json"));
+        let sim = SimFile::new(folder.path().join("bench.json"));
         let url = format!("mqtt://127.0.0.1:{}", free_port());
         let text = config(&url, "", &format!("{devices}{rules}"));
         let gateway = Gateway::with_env(folder.path(), &text, environment);
-        Self { gateway, bench, folder, url, set_at: Cell::new(0) }
+        Self { gateway, sim, folder, url, set_at: Cell::new(0) }
     }
 
     fn set(&self, degrees: f64) {
         self.set_at.set(self.gateway.log().len());
-        self.bench.set_chip("0x49", "temperature", degrees);
+        self.sim.set_chip("0x49", "temperature", degrees);
     }
 
     fn wait_line(&self, line: &str, level: u64) {
         wait_until(&format!("level {level} on {line}; {}", self.gateway.log()), LONG, || {
-            self.bench.line(line) == Some(level)
+            self.sim.line(line) == Some(level)
         });
     }
 
@@ -104,13 +104,13 @@ fn between_its_two_conditions_a_rule_leaves_its_output_alone_and_it_ends_after_u
 ";
     let alone = Alone::start(rules, 20.0);
     alone.wait_line("GPIO23", 1);
-    assert_eq!(alone.bench.line("GPIO22"), Some(0), "it begins below 19");
+    assert_eq!(alone.sim.line("GPIO22"), Some(0), "it begins below 19");
     alone.set(18.0);
     alone.wait_line("GPIO22", 1);
     alone.wait_line("GPIO23", 0);
     alone.set(20.0);
     alone.wait_line("GPIO23", 1);
-    assert_eq!(alone.bench.line("GPIO22"), Some(1), "it ends above 21");
+    assert_eq!(alone.sim.line("GPIO22"), Some(1), "it ends above 21");
     let before = Instant::now();
     alone.set(22.0);
     alone.wait_line("GPIO22", 0);
@@ -126,7 +126,7 @@ fn what_is_not_known_begins_nothing_and_ends_a_rule_after_lost() {
     let alone = Alone::start(rules, 18.0);
     alone.wait_line("GPIO22", 1);
     let before = Instant::now();
-    alone.bench.set_fault("0x49", Some("nak"));
+    alone.sim.set_fault("0x49", Some("nak"));
     alone.wait_line("GPIO22", 0);
     assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
     alone.wait_rule("heating", "inactive", "something that it names is not known");
@@ -134,8 +134,8 @@ fn what_is_not_known_begins_nothing_and_ends_a_rule_after_lost() {
     // The same with a chip that fails from the start: what has nothing to do with it begins, and it does not.
     let alone = Alone::on(&json!({"temperature": 18.0, "fault": "nak"}), DEVICES, rules, &[]);
     alone.wait_line("GPIO23", 1);
-    assert_eq!(alone.bench.line("GPIO22"), Some(0));
-    alone.bench.set_fault("0x49", None);
+    assert_eq!(alone.sim.line("GPIO22"), Some(0));
+    alone.sim.set_fault("0x49", None);
     alone.wait_line("GPIO22", 1);
 }
 
@@ -150,10 +150,10 @@ fn an_interlock_blocks_a_rule_which_says_why_and_acts_when_it_may() {
     alone.wait_line("GPIO22", 1);
     alone.set(18.0);
     alone.wait_rule("two", "blocked", "other: interlock: heater is on");
-    assert_eq!(alone.bench.line("GPIO23"), Some(0));
+    assert_eq!(alone.sim.line("GPIO23"), Some(0));
     alone.set(31.0);
     alone.wait_line("GPIO23", 1);
-    assert_eq!(alone.bench.line("GPIO22"), Some(0));
+    assert_eq!(alone.sim.line("GPIO22"), Some(0));
     alone.wait_rule("two", "active", "its condition holds");
 }
 
@@ -199,7 +199,7 @@ fn of_two_rules_with_one_output_the_greater_priority_has_it_and_gives_it_back() 
     let alone = Alone::with(&devices, rules, 15.0, &[]);
     for (degrees, percent) in [(15.0, 30.0), (5.0, 100.0), (15.0, 30.0), (25.0, 0.0), (5.0, 100.0), (25.0, 0.0)] {
         alone.set(degrees);
-        alone.bench.wait_pwm("0", percent, LONG);
+        alone.sim.wait_pwm("0", percent, LONG);
         if degrees < 10.0 {
             alone.wait_rule("dim", "blocked", "lamp: the rule bright has it");
         }
@@ -241,8 +241,8 @@ fn two_rules_that_go_round_in_a_circle_are_stopped_with_a_warning() {
 fn what_a_rule_publishes_is_kept_over_a_kill_until_a_broker_has_it() {
     let rules = "rules: { cold: { when: tank.temperature < 10, publish: { topic: events/cold, payload: brr } } }\n";
     let folder = tempfile::tempdir().unwrap();
-    let bench = SimFile::new(folder.path().join("bench.json"));
-    bench.write(&json!({"chips": {"0x49": {"temperature": 9.0}}}));
+    let sim = SimFile::new(folder.path().join("bench.json"));
+    sim.write(&json!({"chips": {"0x49": {"temperature": 9.0}}}));
     let mut broker = Mosquitto::with(Options::default());
     let url = broker.url();
     broker.stop();
@@ -250,7 +250,7 @@ fn what_a_rule_publishes_is_kept_over_a_kill_until_a_broker_has_it() {
     let mut gateway = Gateway::start(folder.path(), &text);
     gateway.wait_log(&rule_line("cold", "active", "its condition holds"), LONG);
     // The rule has published when it is stopped, and what is published is on disk when the program has ended.
-    bench.set_chip("0x49", "temperature", 20.0);
+    sim.set_chip("0x49", "temperature", 20.0);
     gateway.wait_log(&rule_line("cold", "inactive", "its condition does not hold"), LONG);
     gateway.stop(SOON);
     let mut gateway = Gateway::start(folder.path(), &text);
@@ -270,14 +270,14 @@ rules:
   always: { when: 1 < 2, set: { other: on } }
 ";
     let folder = tempfile::tempdir().unwrap();
-    let bench = SimFile::new(folder.path().join("bench.json"));
-    bench.write(&json!({"chips": {"0x49": {"temperature": 20.0}}}));
+    let sim = SimFile::new(folder.path().join("bench.json"));
+    sim.write(&json!({"chips": {"0x49": {"temperature": 20.0}}}));
     let mut broker = Mosquitto::with(Options::default());
     let client = Client::subscribe(&broker.endpoint(), &["b/#"]);
     let text =
         config(&broker.url(), "", &format!("{DEVICES}{rules}")).replace("path: spool", "path: spool, commit_every: 1h");
     let mut gateway = Gateway::start(folder.path(), &text);
-    bench.wait_line("GPIO23", 1, LONG);
+    sim.wait_line("GPIO23", 1, LONG);
     client.wait_for("b/status", |status| status == "online", LONG);
     for (topic, value) in [("b/variables/target", json!(25)), ("b/rules/always", json!("off"))] {
         client.publish(&format!("{topic}/set"), &json!({"value": value, "id": "a"}).to_string(), false, 1);
@@ -288,8 +288,8 @@ rules:
     broker.kill9();
     let gateway = Gateway::start(folder.path(), &text);
     gateway.wait_log(&rule_line("always", "inactive", "it is switched off"), LONG);
-    bench.wait_line("GPIO22", 1, LONG);
-    wait_until("the other output to be driven", LONG, || bench.line("GPIO23") == Some(0));
+    sim.wait_line("GPIO22", 1, LONG);
+    wait_until("the other output to be driven", LONG, || sim.line("GPIO23") == Some(0));
     assert!(!gateway.log().contains(&rule_line("always", "active", "")), "{}", gateway.log());
 }
 

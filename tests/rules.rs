@@ -77,8 +77,8 @@ fn a_thermostat_switches_says_so_and_lets_go() {
     let rules = running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
     assert_eq!(rules["heating"]["switch"], "on");
     let before = SystemTime::now();
-    set_temperature(&running.bench, 18.0);
-    running.bench.wait_line("GPIO22", 1, SOON);
+    set_temperature(&running.sim, 18.0);
+    running.sim.wait_line("GPIO22", 1, SOON);
     let state = running.client.wait_json("b/actuators/heater/state", |state| state["value"] == "on", SOON);
     assert_eq!((&state["cause"], &state["rule"]), (&json!("rule"), &json!("heating")));
     // A client that subscribes later gets it too, with the time since when.
@@ -89,20 +89,20 @@ fn a_thermostat_switches_says_so_and_lets_go() {
     // A second for times in whole milliseconds and clocks that are corrected.
     let second = Duration::from_secs(1);
     assert!(rules.retain && since + second > before && since < SystemTime::now() + second, "{rules:?}");
-    set_temperature(&running.bench, 22.0);
-    running.bench.wait_line("GPIO22", 0, SOON);
+    set_temperature(&running.sim, 22.0);
+    running.sim.wait_line("GPIO22", 0, SOON);
     running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
-    set_temperature(&running.bench, 9.0);
+    set_temperature(&running.sim, 9.0);
     running.client.wait_for("b/events/cold", |payload| payload == "brr", SOON);
 }
 
 #[test]
 fn a_sensor_that_fails_ends_a_rule() {
     let running = running(THERMOSTAT);
-    set_temperature(&running.bench, 18.0);
-    running.bench.wait_line("GPIO22", 1, SOON);
-    running.bench.set_fault("0x49", Some("nak"));
-    running.bench.wait_line("GPIO22", 0, SOON);
+    set_temperature(&running.sim, 18.0);
+    running.sim.wait_line("GPIO22", 1, SOON);
+    running.sim.set_fault("0x49", Some("nak"));
+    running.sim.wait_line("GPIO22", 0, SOON);
     let unknown = |rules: &Value| rules["heating"]["why"] == "something that it names is not known";
     running.client.wait_json("b/rules", unknown, SOON);
 }
@@ -140,22 +140,22 @@ fn a_command_takes_over_unless_the_rule_lets_nobody() {
   guarded: { when: tank.temperature < 19, set: { other: on }, manual: never }
 ";
     let running = running(rules);
-    set_temperature(&running.bench, 18.0);
-    running.bench.wait_line("GPIO22", 1, SOON);
-    running.bench.wait_line("GPIO23", 1, SOON);
+    set_temperature(&running.sim, 18.0);
+    running.sim.wait_line("GPIO22", 1, SOON);
+    running.sim.wait_line("GPIO23", 1, SOON);
     running.client.wait_json("b/rules", |rules| is_at(rules, "guarded", "active"), SOON);
     running.client.publish("b/actuators/other/set", "off", false, 1);
     let reply = running.client.wait_json("b/actuators/other/reply", |_| true, SOON);
     assert_eq!(reply["reason"], "busy: the rule guarded has this output, and lets no command take it");
     running.client.publish("b/actuators/heater/set", "off", false, 1);
-    running.bench.wait_line("GPIO22", 0, SOON);
+    running.sim.wait_line("GPIO22", 0, SOON);
     let why = "heater: a command from outside has taken it over";
     running.client.wait_json("b/rules", |rules| rules["heating"]["why"] == why, SOON);
     running.client.forget();
-    set_temperature(&running.bench, 20.0);
+    set_temperature(&running.sim, 20.0);
     running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "inactive"), SOON);
-    set_temperature(&running.bench, 18.0);
-    running.bench.wait_line("GPIO22", 1, SOON);
+    set_temperature(&running.sim, 18.0);
+    running.sim.wait_line("GPIO22", 1, SOON);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_rule_that_is_refused_is_blocked_and_acts_when_it_may() {
         is_at(rules, "heating", "blocked") && why.starts_with("heater: limit: ")
     };
     running.client.wait_json("b/rules", blocked, SOON);
-    running.bench.wait_line("GPIO22", 1, SOON);
+    running.sim.wait_line("GPIO22", 1, SOON);
     running.client.wait_json("b/rules", |rules| is_at(rules, "heating", "active"), SOON);
 }
 
@@ -182,14 +182,14 @@ fn max_on_takes_an_output_from_a_rule_until_its_condition_changes() {
     });
     let why = "heater: made safe by max_on, until the condition changes";
     running.client.wait_json("b/rules", |rules| rules["heating"]["why"] == why, SOON);
-    running.bench.wait_line("GPIO22", 0, SOON);
+    running.sim.wait_line("GPIO22", 0, SOON);
 }
 
 #[test]
 fn a_rule_is_switched_off_and_on_and_a_reload_takes_others() {
     let running = running(THERMOSTAT);
-    set_temperature(&running.bench, 18.0);
-    running.bench.wait_line("GPIO22", 1, SOON);
+    set_temperature(&running.sim, 18.0);
+    running.sim.wait_line("GPIO22", 1, SOON);
     let refused = |rule, word, reason: &str| {
         let answer = switch(&running, rule, word, word);
         assert_eq!((&answer["outcome"], &answer["reason"]), (&"rejected".into(), &reason.into()), "{answer}");
@@ -198,18 +198,18 @@ fn a_rule_is_switched_off_and_on_and_a_reload_takes_others() {
     refused("nobody", "off", "unknown: there is no rule called nobody");
     let answer = switch(&running, "heating", "off", "a1");
     assert_eq!((&answer["outcome"], &answer["value"]), (&"done".into(), &"off".into()), "{answer}");
-    running.bench.wait_line("GPIO22", 0, SOON);
+    running.sim.wait_line("GPIO22", 0, SOON);
     running.client.wait_json("b/rules", |rules| rules["heating"]["switch"] == "off", SOON);
     assert_eq!(switch(&running, "heating", "ON", "a2")["value"], "on");
-    running.bench.wait_line("GPIO22", 1, SOON);
+    running.sim.wait_line("GPIO22", 1, SOON);
     assert_eq!(switch(&running, "heating", "off", "a1"), answer, "a repeat gets the first answer");
-    assert_eq!(running.bench.line("GPIO22"), Some(1), "and switches nothing");
+    assert_eq!(running.sim.line("GPIO22"), Some(1), "and switches nothing");
     let rules = "rules: { cooling: { when: tank.temperature < 19, set: { other: on } } }\n";
     running.reload(&running.config("", &format!("{DEVICES}{rules}")));
-    running.bench.wait_line("GPIO22", 0, SOON);
-    running.bench.wait_line("GPIO23", 1, SOON);
+    running.sim.wait_line("GPIO22", 0, SOON);
+    running.sim.wait_line("GPIO23", 1, SOON);
     running.reload(&running.config("", DEVICES));
-    running.bench.wait_line("GPIO23", 0, SOON);
+    running.sim.wait_line("GPIO23", 0, SOON);
     wait_until("the rules are cleared", SOON, || {
         running.client.all("b/rules").last().is_some_and(|m| m.payload.is_empty())
     });
@@ -235,9 +235,9 @@ fn a_switch_that_was_answered_survives_a_kill_right_after_the_answer_and_a_stop(
     let mut running = running(rules);
     let text = running.config("", &format!("{DEVICES}{rules}")).replace("path: spool", "path: spool, commit_every: 1h");
     running.reload(&text);
-    set_temperature(&running.bench, 18.0);
-    running.bench.wait_line("GPIO22", 1, SOON);
-    running.bench.wait_line("GPIO23", 1, SOON);
+    set_temperature(&running.sim, 18.0);
+    running.sim.wait_line("GPIO22", 1, SOON);
+    running.sim.wait_line("GPIO23", 1, SOON);
     for (life, switched) in ["off", "on", "off"].into_iter().enumerate() {
         for rule in ["heating", "always"] {
             let answer = switch(&running, rule, switched, &life.to_string());
@@ -253,8 +253,8 @@ fn a_switch_that_was_answered_survives_a_kill_right_after_the_answer_and_a_stop(
             assert_eq!(rules[rule]["switch"], switched, "{rules}");
         }
         if switched == "on" {
-            running.bench.wait_line("GPIO22", 1, SOON);
-            running.bench.wait_line("GPIO23", 1, SOON);
+            running.sim.wait_line("GPIO22", 1, SOON);
+            running.sim.wait_line("GPIO23", 1, SOON);
         } else {
             // What has been sampled could have begun them.
             running.client.wait_json("b/sensors/tank", |reading| reading["temperature"] == 18.0, SOON);
@@ -269,8 +269,8 @@ fn a_switch_that_was_answered_survives_a_kill_right_after_the_answer_and_a_stop(
 #[test]
 fn a_switch_outlives_a_reload_without_its_rule() {
     let running = running(THERMOSTAT);
-    set_temperature(&running.bench, 18.0);
-    running.bench.wait_line("GPIO22", 1, SOON);
+    set_temperature(&running.sim, 18.0);
+    running.sim.wait_line("GPIO22", 1, SOON);
     assert_eq!(switch(&running, "heating", "off", "a")["outcome"], "done");
     running.reload(&running.config("", DEVICES));
     running.client.forget();
@@ -296,13 +296,13 @@ rules: { heating: { when: mode == \"home\" and tank.temperature < target, set: {
         assert_eq!(answer["outcome"], "done", "{answer}");
     };
     set(&running, "target", json!(21.5), "a");
-    running.bench.wait_line("GPIO22", 1, SOON);
+    running.sim.wait_line("GPIO22", 1, SOON);
     set(&running, "mode", json!("away"), "b");
-    running.bench.wait_line("GPIO22", 0, SOON);
+    running.sim.wait_line("GPIO22", 0, SOON);
     set(&running, "mode", json!("home"), "c");
     running.gateway.kill9();
     let _rules = at_the_start(&mut running);
-    running.bench.wait_line("GPIO22", 1, SOON);
+    running.sim.wait_line("GPIO22", 1, SOON);
 }
 
 /// So many rules begin one after the other, each by the next twentieth sample of a sensor that is read every 2 ms.

@@ -54,7 +54,7 @@ fn a_reading_comes_when_something_has_moved_and_says_of_how_many_samples() {
         (&json!(1), &json!(1), &json!(20)),
         "{first}"
     );
-    running.bench.set_chip("0x76", "temperature", 30.0);
+    running.sim.set_chip("0x76", "temperature", 30.0);
     let second = running.client.wait_json("b/sensors/air", |reading| reading["seq"] == 2, SOON);
     assert_eq!((&second["temperature_min"], &second["temperature_max"]), (&json!(20), &json!(30)), "{second}");
     let (mean, samples) = (second["temperature"].as_f64().unwrap(), second["samples"].as_f64().unwrap());
@@ -81,15 +81,15 @@ fn is_filtered(status: &Value) -> bool {
 fn a_sensor_that_fails_shows_nothing_old_and_its_first_good_sample_at_once() {
     let running = start(&AIR.replace("{ median: 3 }", "{ minimum: 1000 }, { within: [0, 25] }"));
     running.client.wait_json("b/sensors/air", |_| true, SOON);
-    running.bench.set_fault("0x76", Some("nak"));
+    running.sim.set_fault("0x76", Some("nak"));
     running.client.wait_json("b/sensors/air/status", |status| status["status"] == "down", SOON);
     running.client.forget();
-    running.bench.write(&json!({"chips": {"0x76": {"fault": null, "temperature": 21.0}}}));
+    running.sim.write(&json!({"chips": {"0x76": {"fault": null, "temperature": 21.0}}}));
     running.client.wait_json("b/sensors/air/status", |status| status["status"] == "ok", SOON);
     let reading = running.client.wait_json("b/sensors/air", |_| true, SOON);
     assert_eq!((&reading["temperature"], &reading["samples"]), (&json!(21), &json!(1)), "{reading}");
     // What a filter takes is counted, and reported when nothing is left of three samples. The other measurement goes on.
-    running.bench.set_chip("0x76", "temperature", -5.0);
+    running.sim.set_chip("0x76", "temperature", -5.0);
     let status = running.client.wait_json("b/sensors/air/status", is_filtered, SOON);
     let error = "temperature: its filters have dropped at least the last three values";
     assert_eq!((&status["status"], &status["error"]), (&"degraded".into(), &error.into()));
@@ -101,7 +101,7 @@ fn a_sensor_that_fails_shows_nothing_old_and_its_first_good_sample_at_once() {
 fn health_counts_samples_readings_and_what_filters_took() {
     let running = start(&AIR.replace("{ median: 3 }", "{ within: [0, 25] }"));
     running.client.wait_json("b/sensors/air", |_| true, SOON);
-    running.bench.set_chip("0x76", "temperature", 99.0);
+    running.sim.set_chip("0x76", "temperature", 99.0);
     running.client.wait_json("b/sensors/air/status", is_filtered, SOON);
     // Health is published when the link changes.
     running.client.forget();
@@ -120,7 +120,7 @@ sensors:
     let running = Running::untouched(rest, &[], |_| ());
     let first = running.client.wait_json("b/sensors/door", |_| true, SOON);
     assert_eq!((&first["active"], &first["seq"]), (&json!(false), &json!(1)));
-    running.bench.set_input("GPIO17", 1);
+    running.sim.set_input("GPIO17", 1);
     let second = running.client.wait_json("b/sensors/door", |reading| reading["active"] == true, SOON);
     assert_eq!(second["seq"], 2);
     let time = |reading: &Value| humantime::parse_rfc3339(reading["time"].as_str().unwrap()).unwrap();

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use crate::common::client::{Client, publish_bytes_retained};
 use crate::common::gateway::{Gateway, program, write_config};
 use crate::common::mosquitto::{Mosquitto, Options};
-use crate::common::running::{bench, config};
+use crate::common::running::{config, devices};
 use crate::common::scripted::{Greeting, Script, ScriptedBroker};
 use crate::common::unread::terminal;
 use crate::common::wire::{self, Publish};
@@ -131,7 +131,7 @@ fn listen(mut pipe: impl Read + Send + 'static, said: &Arc<Mutex<String>>) {
 }
 
 fn gateway(folder: &Path, broker: &Mosquitto) -> Gateway {
-    Gateway::start(folder, &config(&broker.url(), ", late_after: 1s", &bench()))
+    Gateway::start(folder, &config(&broker.url(), ", late_after: 1s", &devices()))
 }
 
 #[test]

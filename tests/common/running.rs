@@ -19,7 +19,7 @@ pub const PUMP: &str = "actuators:
   pump: { driver: gpio-output, bus: bench, settings: { line: GPIO27 }, safe_state: \"off\" }
 ";
 
-pub const BENCH: &str = "buses:
+pub const DEVICES: &str = "buses:
   bench: { type: sim, state_file: bench.json }
   other: { type: sim, state_file: other.json }
 sensors:
@@ -34,15 +34,15 @@ pub fn config(url: &str, mqtt: &str, rest: &str) -> String {
     )
 }
 
-pub fn bench() -> String {
-    format!("{BENCH}{PUMP}")
+pub fn devices() -> String {
+    format!("{DEVICES}{PUMP}")
 }
 
 /// A broker, a subscriber, and the program with an output that has been switched on.
 pub struct Running {
     pub broker: Mosquitto,
     pub client: Client,
-    pub bench: SimFile,
+    pub sim: SimFile,
     pub gateway: Gateway,
     pub socket: NotifySocket,
     pub folder: TempDir,
@@ -50,7 +50,7 @@ pub struct Running {
 
 impl Running {
     pub fn start() -> Self {
-        Self::with(&bench(), &[])
+        Self::with(&devices(), &[])
     }
 
     pub fn with(rest: &str, environment: &[(&str, &str)]) -> Self {
@@ -71,19 +71,19 @@ impl Running {
         let broker = Mosquitto::with(Options { extra: "max_queued_messages 0".to_owned(), ..Options::default() });
         let client = Client::subscribe(&broker.endpoint(), &["b/#", "c/#"]);
         let socket = NotifySocket::listen(folder.path());
-        let bench = SimFile::new(folder.path().join("bench.json"));
+        let sim = SimFile::new(folder.path().join("bench.json"));
         // Every reading is in the log, so that a test knows what was taken.
         let usual = [socket.variable(), ("RUST_LOG", "info,fieldgate::recorder=debug")];
         let text = config(&broker.url(), "", rest);
         let gateway = Gateway::with_env(folder.path(), &text, &[environment, &usual].concat());
-        let running = Self { broker, client, bench, gateway, socket, folder };
+        let running = Self { broker, client, sim, gateway, socket, folder };
         running.client.wait_json("b/health", |health| health["link"]["state"] == "up", SOON);
         running
     }
 
     pub fn switch_on(&self) {
         self.client.publish("b/actuators/pump/set", "on", false, 1);
-        self.bench.wait_line("GPIO27", 1, SOON);
+        self.sim.wait_line("GPIO27", 1, SOON);
         self.client.wait_json("b/actuators/pump/state", |state| state["value"] == "on", SOON);
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::folder;
 use crate::common::client::Client;
 use crate::common::mosquitto::Mosquitto;
-use crate::common::running::{BENCH, PUMP, Running};
+use crate::common::running::{DEVICES, PUMP, Running};
 use crate::common::scripted::{Script, ScriptedBroker};
 use crate::common::wire::Publish;
 use crate::common::{SOON, free_port, quick, wait_until};
@@ -21,11 +21,11 @@ fn bare(broker: &Mosquitto) -> BTreeMap<String, String> {
 #[test]
 fn plain_topics_show_the_newest_values_and_states_as_bare_text() {
     const SLOW: &str = "  slow: { driver: waveform, every: 1h, settings: { shape: counter } }\n";
-    let running = Running::untouched(&format!("{BENCH}{SLOW}{PUMP}"), &[], |_| ());
+    let running = Running::untouched(&format!("{DEVICES}{SLOW}{PUMP}"), &[], |_| ());
     running.client.wait_json("b/sensors/slow", |_| true, SOON);
     assert_eq!(bare(&running.broker), BTreeMap::new(), "nobody has asked for them");
 
-    running.reload(&running.config(", plain: true", &format!("{BENCH}{SLOW}{PUMP}")));
+    running.reload(&running.config(", plain: true", &format!("{DEVICES}{SLOW}{PUMP}")));
     for (topic, text) in [("b/actuators/pump", "off"), ("b/sensors/slow/value", "1")] {
         running.client.wait_for(topic, |payload| payload == text, SOON);
     }

@@ -138,7 +138,7 @@ fn command_others(running: &Running, lasts: Duration) -> Duration {
         for (word, level) in [("off", 0), ("on", 1)] {
             let asked = Instant::now();
             running.client.publish("b/actuators/pump/set", word, false, 1);
-            running.bench.wait_line("GPIO27", level, SOON);
+            running.sim.wait_line("GPIO27", level, SOON);
             slowest = slowest.max(asked.elapsed().saturating_sub(slack(asked)));
         }
     }
@@ -225,7 +225,7 @@ fn h4_a_program_that_starts_and_stops_on_a_bus_that_times_out_feeds_the_watchdog
     let asked = Instant::now();
     running.gateway.stop(Duration::from_secs(5));
     let took = asked.elapsed();
-    assert_eq!(running.bench.line("GPIO27"), Some(0), "the output of another bus is safe");
+    assert_eq!(running.sim.line("GPIO27"), Some(0), "the output of another bus is safe");
     let log = running.gateway.log();
     assert!(log.contains("could not be made safe at the end") || log.contains("was abandoned"), "it says so: {log}");
     report(

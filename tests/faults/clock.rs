@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::common::pace::{longest_gap, slack, taken_between, taken_since};
 use crate::common::quick::{taken, wait_taken};
-use crate::common::running::{BENCH, PUMP, Running};
+use crate::common::running::{DEVICES, PUMP, Running};
 use crate::common::wall_clock::WallClock;
 use crate::common::{SOON, wait_until};
 use crate::suite::{left_out, report, times};
@@ -45,7 +45,7 @@ fn readings(running: &Running) -> Vec<Value> {
 fn c1_a_boot_in_1970_marks_its_readings_and_the_backlog_is_corrected_when_the_clock_is_set() {
     let behind = 60 - since_1970() as i64;
     let Some(clock) = wall_clock(behind) else { return };
-    let mut running = Running::with(&format!("{BENCH}{PUMP}"), &clock.environment());
+    let mut running = Running::with(&format!("{DEVICES}{PUMP}"), &clock.environment());
     running.wait_seq(20);
     running.broker.freeze();
     let frozen = (taken(&running.gateway), Instant::now(), since_1970());
@@ -105,7 +105,7 @@ fn jump(running: &Running, clock: &WallClock) -> (f64, Duration) {
 #[test]
 fn c1_jumps_of_a_day_cause_no_burst_and_no_stall() {
     let Some(clock) = wall_clock(0) else { return };
-    let mut running = Running::with(&format!("{BENCH}{PUMP}"), &clock.environment());
+    let mut running = Running::with(&format!("{DEVICES}{PUMP}"), &clock.environment());
     running.wait_seq(20);
     let (rate, lasted) = jump(&running, &clock);
     assert!(rate <= 20.5, "{rate} readings a second instead of 20");
@@ -133,7 +133,7 @@ fn c1_jumps_of_a_day_cause_no_burst_and_no_stall() {
 
 /// How far from `limit` after `since` the output went off.
 fn off_by(running: &Running, since: Instant, limit: Duration) -> f64 {
-    wait_until("the output to go off", limit + SOON, || running.bench.line("GPIO27") == Some(0));
+    wait_until("the output to go off", limit + SOON, || running.sim.line("GPIO27") == Some(0));
     let (took, slack) = (since.elapsed(), slack(since));
     // What the machine held up everybody makes it later, never earlier.
     let off = took.as_secs_f64() - limit.as_secs_f64();
@@ -160,13 +160,13 @@ fn c1_jumps_of_a_day_leave_the_limits_of_outputs_alone() {
     let Some(clock) = wall_clock(0) else { return };
     let [lease, max_on, safe_after] = [800, 1900, 1500].map(Duration::from_millis);
     let pump = PUMP.replace("safe_state:", "safe_after: 1500ms, max_on: 1900ms, safe_state:");
-    let fast = BENCH.replace("every: 50ms", "every: 10ms");
+    let fast = DEVICES.replace("every: 50ms", "every: 10ms");
     let mut running = Running::with(&format!("{fast}{pump}"), &clock.environment());
     let lease_off = best_of_three(|n| {
         running.client.publish("b/actuators/pump/set", r#"{"value":"off"}"#, false, 1);
-        running.bench.wait_line("GPIO27", 0, SOON);
+        running.sim.wait_line("GPIO27", 0, SOON);
         running.client.publish("b/actuators/pump/set", r#"{"value":"on","for":"800ms"}"#, false, 1);
-        running.bench.wait_line("GPIO27", 1, SOON);
+        running.sim.wait_line("GPIO27", 1, SOON);
         let since = Instant::now();
         clock.set([DAY, -DAY, 0][n]);
         off_by(&running, since, lease)
@@ -176,7 +176,7 @@ fn c1_jumps_of_a_day_leave_the_limits_of_outputs_alone() {
     assert_eq!(state["value"], "off");
     let max_on_off = best_of_three(|n| {
         running.client.publish("b/actuators/pump/set", "on", false, 1);
-        running.bench.wait_line("GPIO27", 1, SOON);
+        running.sim.wait_line("GPIO27", 1, SOON);
         let since = Instant::now();
         clock.set([DAY, -DAY, 0][n]);
         off_by(&running, since, max_on)
@@ -185,7 +185,7 @@ fn c1_jumps_of_a_day_leave_the_limits_of_outputs_alone() {
     running.client.wait_json("b/actuators/pump/state", |state| state["cause"] == "max_on", SOON);
     let safe_off = best_of_three(|n| {
         running.client.publish("b/actuators/pump/set", "on", false, 1);
-        running.bench.wait_line("GPIO27", 1, SOON);
+        running.sim.wait_line("GPIO27", 1, SOON);
         running.broker.freeze();
         // The last byte came within the last 10 ms, with the acknowledgement of the last reading.
         let since = Instant::now();

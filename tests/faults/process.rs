@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::common::gateway::Gateway;
 use crate::common::pace::{self, slack};
 use crate::common::quick::taken;
-use crate::common::running::{BENCH, PUMP, Running, bench};
+use crate::common::running::{DEVICES, PUMP, Running, devices};
 use crate::common::sim_file::SimFile;
 use crate::common::{SOON, beside, wait_for, wait_until};
 use crate::suite::{may, report, times};
@@ -73,7 +73,7 @@ fn stop(running: &mut Running, grace: Duration) -> Duration {
     running.gateway.stop(grace);
     let took = asked.elapsed();
     assert!(took < grace + slack(asked), "{took:?}");
-    assert_eq!(running.bench.line("GPIO27"), Some(0), "the output is safe");
+    assert_eq!(running.sim.line("GPIO27"), Some(0), "the output is safe");
     took
 }
 
@@ -123,7 +123,7 @@ fn p3_sigterm_before_a_frozen_broker_ends_within_five_seconds_and_keeps_the_rest
 
 #[test]
 fn p3_sigterm_with_hanging_sensors_ends_within_two_seconds() {
-    let third = BENCH
+    let third = DEVICES
         .replace("buses:\n", "buses:\n  third: { type: sim, state_file: third.json }\n")
         .replace("sensors:\n", "sensors:\n  sun: { driver: bh1750, bus: third, every: 100ms, settings: {} }\n");
     let mut running = Running::with(&format!("{third}{PUMP}"), &[]);
@@ -150,7 +150,7 @@ fn p3_sigterm_with_a_dead_disk_makes_outputs_safe_and_ends_within_five_seconds()
         return;
     }
     let mut running = Running::start();
-    let kept = running.config("", &bench()).replace("path: spool", "path: spool, commit_every: 0s");
+    let kept = running.config("", &devices()).replace("path: spool", "path: spool, commit_every: 0s");
     running.reload(&kept);
     let disk = DeadDisk::under(&running.gateway);
     let then = running.seq();
@@ -162,7 +162,7 @@ fn p3_sigterm_with_a_dead_disk_makes_outputs_safe_and_ends_within_five_seconds()
     let took = asked.elapsed();
     drop(disk);
     assert_eq!(running.gateway.wait_exit(SOON), 0);
-    assert_eq!(running.bench.line("GPIO27"), Some(0), "the output is safe");
+    assert_eq!(running.sim.line("GPIO27"), Some(0), "the output is safe");
     running.client.wait_for("b/status", |word| word == "offline", SOON);
     let log = running.gateway.log();
     assert!(log.contains("spool") && log.contains("did not end in time"), "it says what was left behind: {log}");
@@ -171,7 +171,7 @@ fn p3_sigterm_with_a_dead_disk_makes_outputs_safe_and_ends_within_five_seconds()
 
 #[test]
 fn p4_a_driver_that_panics_is_built_again_with_back_off_and_the_others_miss_nothing() {
-    let with_sun = BENCH
+    let with_sun = DEVICES
         .replace("sensors:\n", "sensors:\n  sun: { driver: bh1750, bus: other, every: 200ms, settings: {} }\n")
         .replace("every: 50ms", "every: 100ms");
     let mut running = Running::with(&format!("{with_sun}{PUMP}"), &[]);
@@ -223,12 +223,12 @@ const WATCHDOG: [(&str, &str); 1] = [("WATCHDOG_USEC", "2000000")];
 
 #[test]
 fn p5_a_hanging_bus_with_outputs_stops_the_watchdog_within_a_period_and_a_healthy_one_feeds_it_twice() {
-    let same = format!("{}{PUMP}", BENCH.replace("bus: other", "bus: bench"));
+    let same = format!("{}{PUMP}", DEVICES.replace("bus: other", "bus: bench"));
     let running = Running::with(&same, &WATCHDOG);
     wait_until("the watchdog to be fed", SOON, || fed(&running).len() >= 5);
     let slowest = longest_gap(&running, TWO_SECONDS / 2);
     let began = Instant::now();
-    running.bench.set_fault("0x76", Some("hang"));
+    running.sim.set_fault("0x76", Some("hang"));
     running.gateway.wait_log("the watchdog is no longer fed", SOON);
     let (before, seq) = (fed(&running), running.seq());
     running.wait_seq(seq + 25);
@@ -236,7 +236,7 @@ fn p5_a_hanging_bus_with_outputs_stops_the_watchdog_within_a_period_and_a_health
     let last = before[before.len() - 1].saturating_duration_since(began);
     // A quarter of a second until the simulated bus has seen its file and the next look.
     assert!(last <= TWO_SECONDS + Duration::from_millis(250) + slack(began), "{last:?}");
-    running.bench.set_fault("0x76", None);
+    running.sim.set_fault("0x76", None);
     wait_until("the watchdog to be fed again", SOON, || fed(&running).len() > before.len());
     let happened = format!("fed every {} at most, for the last time {} after the hang", millis(slowest), millis(last));
     report("P5", "a bus with outputs hangs, WatchdogSec=2", &happened);
@@ -247,7 +247,7 @@ fn p5_a_hanging_disk_is_reported_and_the_watchdog_is_fed_all_the_time() {
     if !may("a disk that hangs under a running gateway", &["strace"]) {
         return;
     }
-    let many = BENCH
+    let many = DEVICES
         .replace("every: 50ms", "every: 1ms")
         .replace("sensors:\n", "sensors:\n  m: { driver: waveform, every: 1ms, settings: { shape: counter } }\n");
     let many = format!("{many}{PUMP}");
@@ -271,7 +271,7 @@ fn p5_a_hanging_disk_is_reported_and_the_watchdog_is_fed_all_the_time() {
         |health| health["spool"]["error"].as_str().is_some_and(|words| words.contains("the disk has not answered")),
         SOON,
     );
-    assert_eq!(running.bench.line("GPIO27"), Some(1), "the output does what it did");
+    assert_eq!(running.sim.line("GPIO27"), Some(1), "the output does what it did");
     let command = slowest_command(&running);
     assert!(command < Duration::from_secs(1), "a command took {command:?} while the disk hung");
     drop(disk);
@@ -302,7 +302,7 @@ fn slowest_command(running: &Running) -> Duration {
     let switch = |(word, level)| {
         let asked = Instant::now();
         running.client.publish("b/actuators/pump/set", word, false, 1);
-        running.bench.wait_line("GPIO27", level, SOON);
+        running.sim.wait_line("GPIO27", level, SOON);
         asked.elapsed().saturating_sub(slack(asked))
     };
     let slowest = orders.into_iter().cycle().take(101).map(switch).max().unwrap();
@@ -324,7 +324,7 @@ fn watch_pump(bench: &SimFile, is_over: &AtomicBool, looks: &AtomicUsize) -> usi
 
 /// Good and bad files in turn; every good one changes two sensors and leaves `n` and the pump alone.
 fn nth_file(running: &Running, n: usize) -> String {
-    let good = bench().replace("every: 100ms", if n.is_multiple_of(4) { "every: 110ms" } else { "every: 90ms" });
+    let good = devices().replace("every: 100ms", if n.is_multiple_of(4) { "every: 110ms" } else { "every: 90ms" });
     let fresh = "sensors:\n  fresh: { driver: waveform, every: 100ms, settings: { shape: sine } }\n";
     let good = if n.is_multiple_of(4) { good } else { good.replace("sensors:\n", fresh) };
     let bad = [
@@ -345,7 +345,7 @@ fn p6_good_and_bad_reloads_in_turn_lose_nothing_and_leave_the_output_alone() {
     let states = running.client.all("b/actuators/pump/state").len();
     let looks = AtomicUsize::new(0);
     let (off, ()) = beside(
-        |is_over| watch_pump(&running.bench, is_over, &looks),
+        |is_over| watch_pump(&running.sim, is_over, &looks),
         || {
             wait_until("the first look", SOON, || looks.load(Ordering::Relaxed) > 0);
             for n in 0..tried {
@@ -379,7 +379,7 @@ fn p6_good_and_bad_reloads_in_turn_lose_nothing_and_leave_the_output_alone() {
 fn p7_a_second_instance_ends_within_a_second_says_why_and_touches_nothing() {
     let mut running = Running::start();
     let place = running.folder.path().join("second.yaml");
-    std::fs::write(&place, running.config("", &bench())).unwrap();
+    std::fs::write(&place, running.config("", &devices())).unwrap();
     let tried = times(5, 20, 200);
     let mut slowest = Duration::ZERO;
     for _ in 0..tried {
@@ -394,7 +394,7 @@ fn p7_a_second_instance_ends_within_a_second_says_why_and_touches_nothing() {
     assert!(slowest <= Duration::from_secs(1), "{slowest:?}");
     let seq = running.seq();
     running.wait_seq(seq + 5);
-    assert_eq!(running.bench.line("GPIO27"), Some(1), "{}", running.gateway.log());
+    assert_eq!(running.sim.line("GPIO27"), Some(1), "{}", running.gateway.log());
     assert!(running.client.all("b/status").iter().all(|message| message.payload == "online"));
     assert!(running.client.all("b/actuators/pump/state").iter().all(|state| state.json()["cause"] != "stop"));
     stop(&mut running, TWO_SECONDS);

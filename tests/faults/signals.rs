@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::common::gateway::{program_in, wrapped, write_config};
 use crate::common::notify::NotifySocket;
 use crate::common::quick::folder;
-use crate::common::running::{bench, config};
+use crate::common::running::{config, devices};
 use crate::common::unread::terminal;
 use crate::common::{SOON, free_port, send_signal, wait_for, wait_until};
 
@@ -26,7 +26,7 @@ impl Service {
         let socket = NotifySocket::listen(folder.path());
         let wrapper: Vec<String> = wrapper.iter().copied().map(str::to_owned).collect();
         let mut command: Command = wrapped(&wrapper, program_in(folder.path()));
-        let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &bench());
+        let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &devices());
         command.arg("run").arg("--config").arg(write_config(folder.path(), &text)).envs([socket.variable()]);
         let log = File::create(folder.path().join("log")).unwrap();
         let child = command.stdin(stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -127,7 +127,7 @@ fn the_signal_of_a_terminal_that_stops_the_background_ends_it() {
     // A shell with job control puts its job in a group of its own, which is not the one before the terminal.
     let line = "stty tostop; set -m; \"$0\" \"$@\" 2>/dev/tty & echo $! >pid; wait";
     let folder = folder();
-    let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &bench());
+    let text = config(&format!("mqtt://127.0.0.1:{}", free_port()), "", &devices());
     let socket = NotifySocket::listen(folder.path());
     let wrapper = ["setsid", "--ctty", "sh", "-c", line].map(str::to_owned);
     let mut command = wrapped(&wrapper, program_in(folder.path()));

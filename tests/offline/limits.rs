@@ -31,13 +31,13 @@ struct Away {
 impl Away {
     fn start(limit: &str) -> Self {
         let folder: TempDir = tempfile::tempdir().unwrap();
-        let bench = SimFile::new(folder.path().join("bench.json"));
-        bench.write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
+        let sim = SimFile::new(folder.path().join("bench.json"));
+        sim.write(&json!({"chips": {"0x49": {"temperature": 18.0}}}));
         let mut broker = Mosquitto::with(Options::default());
         let url = broker.url();
         broker.stop();
         let gateway = Gateway::start(folder.path(), &config(&url, "", &(limited(limit) + RULES)));
-        Self { alone: Alone { gateway, bench, folder, url, set_at: Cell::new(0) }, broker }
+        Self { alone: Alone { gateway, sim, folder, url, set_at: Cell::new(0) }, broker }
     }
 
     /// Waits until the rule has become active so often. It may be over by then.
@@ -91,7 +91,7 @@ fn switches_per_hour_blocks_a_rule_which_says_why_and_acts_when_it_may() {
     away.alone.set(18.0);
     let why = "heater: limit: it was switched 1 times within the last hour";
     away.wait_blocked(why);
-    assert_eq!(away.alone.bench.line("GPIO22"), Some(0));
+    assert_eq!(away.alone.sim.line("GPIO22"), Some(0));
     let (client, rules) = away.back();
     check_blocked(&rules, why);
     // An hour later it may, and so it does when it may switch twice in an hour.

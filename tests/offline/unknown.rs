@@ -34,7 +34,7 @@ fn a_driver_that_hangs_begins_no_rule_and_ends_one_after_lost() {
     let (alone, far) = start(tank, &rules, &json!({"chips": {"0x49": {"temperature": 18.0, "fault": "hang"}}}));
     // Nothing was read yet: what has nothing to do with it begins, and this does not.
     alone.wait_line("GPIO23", 1);
-    assert_eq!(alone.bench.line("GPIO22"), Some(0));
+    assert_eq!(alone.sim.line("GPIO22"), Some(0));
     far.set_fault("0x49", None);
     alone.wait_line("GPIO22", 1);
     let before = Instant::now();
@@ -89,10 +89,10 @@ fn a_button_toggles_an_output_without_a_broker() {
     alone.gateway.wait_log("Reading. sensor=bell seq=1", super::LONG);
     for (press, level) in [(0, 1), (1, 0)] {
         // Each press is a reading when it begins, when it ends, and with the click.
-        alone.bench.set_input("GPIO5", 1);
+        alone.sim.set_input("GPIO5", 1);
         let seq = 2 + 3 * press;
         alone.gateway.wait_log(&format!("Reading. sensor=bell seq={seq}"), super::LONG);
-        alone.bench.set_input("GPIO5", 0);
+        alone.sim.set_input("GPIO5", 0);
         alone.wait_line("GPIO22", level);
     }
 }
