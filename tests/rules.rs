@@ -96,6 +96,24 @@ fn a_thermostat_switches_says_so_and_lets_go() {
     running.client.wait_for("b/events/cold", |payload| payload == "brr", SOON);
 }
 
+/// As `fieldgate rules --replay` says, where one comes behind the other too.
+#[test]
+fn two_rules_that_toggle_one_output_at_the_same_moment_toggle_it_twice() {
+    let running = running(
+        "rules:
+  one: { when: tank.temperature < 19, toggle: [heater] }
+  two: { when: tank.temperature < 19, toggle: [heater] }
+  three: { when: tank.temperature < 15, toggle: [heater] }
+",
+    );
+    set_temperature(&running.sim, 18.0);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "one", "active") && is_at(rules, "two", "active"), SOON);
+    running.sim.wait_line("GPIO22", 0, SOON);
+    set_temperature(&running.sim, 14.0);
+    running.client.wait_json("b/rules", |rules| is_at(rules, "three", "active"), SOON);
+    running.sim.wait_line("GPIO22", 1, SOON);
+}
+
 #[test]
 fn a_sensor_that_fails_ends_a_rule() {
     let running = running(THERMOSTAT);

@@ -31,7 +31,7 @@ use fieldgate_link::{Latest, LinkState, LinkStatus};
 use fieldgate_model::topic::Topics;
 use fieldgate_model::{CommandValue, Name, PersistedValues, Reason, Recipient, RecipientKind, Refusal, ReplyValue};
 use fieldgate_rules::{Event, Order, RuleSpec};
-use fieldgate_safety::Done;
+use fieldgate_safety::{Done, RuleOrder};
 
 /// Switches from outside that may wait. What does not fit is refused.
 pub const SWITCH_CAPACITY: usize = 16;
@@ -108,9 +108,14 @@ const FULL: &str = "the output's bus has not taken the orders before this one";
 /// What became of sending an order: its worker will answer, or it is refused already.
 type Sent = Result<oneshot::Receiver<Applied>, Refusal>;
 
-/// Queues an order behind the others, in the place of an older one for the same output: so there is one for each output at most.
+/// Queues an order behind the others. What an output is to do takes the place of what it was to do before. A toggle goes by what was
+/// done before it, so neither it nor what is before it is left out.
 fn enqueue(queue: &mut Vec<QueuedOrder>, queued: QueuedOrder) {
-    queue.retain(|older| older.addressed.output != queued.addressed.output);
+    let is_toggle = |queued: &QueuedOrder| queued.addressed.order == RuleOrder::Toggle;
+    let is_same = |older: &QueuedOrder| older.addressed.output == queued.addressed.output;
+    if !queue.iter().any(|older| is_same(older) && is_toggle(older)) && !is_toggle(&queued) {
+        queue.retain(|older| !is_same(older));
+    }
     queue.push(queued);
 }
 
@@ -211,13 +216,14 @@ impl Rules {
         None
     }
 
-    /// Sends the workers what is queued, as far as they have room.
+    /// Sends the workers what is queued, as far as they have room, and of each output in its order.
     fn send_queued(&self, queue: &mut Vec<QueuedOrder>) -> Vec<(QueuedOrder, Sent)> {
         let now = clock::boottime();
         let mut sent = Vec::new();
         for queued in std::mem::take(queue) {
             let is_new = now.saturating_sub(queued.since) < deadlines::ANSWER;
-            match self.try_send(&queued.addressed) {
+            let waits = queue.iter().any(|before| before.addressed.output == queued.addressed.output);
+            match if waits { Err(NotSent::Full) } else { self.try_send(&queued.addressed) } {
                 Err(NotSent::Full) if is_new => queue.push(queued),
                 Err(NotSent::Full) => sent.push((queued, Err(Refusal::new(Reason::Busy, FULL)))),
                 Err(NotSent::No(refusal)) => sent.push((queued, Err(refusal))),

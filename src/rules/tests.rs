@@ -1,11 +1,16 @@
 //! How rules are switched: by earlier runs, by a disk that comes late, and over reloads.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::running::{Addressed, Running};
+use super::{QueuedOrder, enqueue};
 use fieldgate_bus::signals::{SignalSource, Signals};
 use fieldgate_model::{Action, Name, OutputValue, VariableKind, VariableValue};
 use fieldgate_rules::{Event, RuleSpec};
+use fieldgate_safety::RuleOrder;
+
+const ON: OutputValue = OutputValue::Switch(true);
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -13,7 +18,7 @@ fn name(text: &str) -> Name {
 
 /// One that sets this output while `x` is more than 0.
 fn rule(text: &str, output: &str) -> RuleSpec {
-    let on = Action::Set(OutputValue::Switch(true));
+    let on = Action::Set(ON);
     RuleSpec { set: vec![(name(output), on)], ..RuleSpec::new(name(text), "x > 0") }
 }
 
@@ -76,6 +81,31 @@ async fn a_rule_that_goes_round_in_a_circle_is_an_alarm_also_where_it_was_blocke
         running.look();
     }
     assert_eq!(alarms, 1);
+}
+
+#[test]
+fn what_is_queued_for_an_output_comes_to_the_same_as_all_of_it() {
+    let (on, off) = (RuleOrder::Own(Action::Set(ON)), RuleOrder::LetGo(None));
+    let toggle = RuleOrder::Toggle;
+    let cases: [(&[RuleOrder], &[RuleOrder]); 6] = [
+        (&[on, off], &[off]),
+        (&[on, off, on], &[on]),
+        (&[toggle, toggle], &[toggle, toggle]),
+        (&[on, toggle], &[on, toggle]),
+        (&[on, off, toggle, toggle], &[off, toggle, toggle]),
+        (&[toggle, on], &[toggle, on]),
+    ];
+    for (given, expected) in cases {
+        let mut queue = Vec::new();
+        let addressed =
+            |output: &str, order| Addressed { id: 1, is_set: false, rule: name("a"), output: name(output), order };
+        enqueue(&mut queue, QueuedOrder { addressed: addressed("other", on), since: Duration::ZERO });
+        for order in given {
+            enqueue(&mut queue, QueuedOrder { addressed: addressed("p", *order), since: Duration::ZERO });
+        }
+        let orders: Vec<_> = queue.iter().map(|queued| queued.addressed.order).collect();
+        assert_eq!(orders, [&[on], expected].concat());
+    }
 }
 
 #[tokio::test]

@@ -75,14 +75,13 @@ impl OutputSlot {
         let now = clock::boottime();
         let effects = match request {
             Request::Command(action, lease) => self.machine.command(now, action, lease, answer),
-            Request::Rule(rule, order) => {
-                let effects = self.machine.rule(now, order, answer);
-                // What is refused changes nothing.
-                if !matches!(effects.first(), Some(Effect::Answer(_, Err(_)))) {
+            Request::Rule(rule, order) => match self.machine.rule(now, order, answer) {
+                Ok(effects) => {
                     self.rule = Some(rule);
+                    effects
                 }
-                effects
-            }
+                Err(refused) => vec![refused],
+            },
         };
         self.perform(effects, buses);
     }

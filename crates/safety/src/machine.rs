@@ -149,12 +149,16 @@ impl<R> Machine<R> {
 
     /// A command came: it is carried out, kept, or refused. Carried out or kept, it takes the output from a rule.
     pub fn command(&mut self, now: Duration, action: Action, lease: Option<Duration>, requester: R) -> Vec<Effect<R>> {
-        self.request(now, action, lease, StateCause::Command, Owner::Commands, requester)
+        let effects = self.request(now, action, lease, StateCause::Command, Owner::Commands, requester);
+        effects.unwrap_or_else(|refused| vec![refused])
     }
 
     /// A rule orders something: by the same limits as a command it is carried out, kept, or refused. While a rule owns the output, a
     /// lost link does not make it safe; `max_on` does.
-    pub fn rule(&mut self, now: Duration, order: RuleOrder, requester: R) -> Vec<Effect<R>> {
+    ///
+    /// # Errors
+    /// It was refused, which changes nothing; this is the answer to it.
+    pub fn rule(&mut self, now: Duration, order: RuleOrder, requester: R) -> Result<Vec<Effect<R>>, Effect<R>> {
         let (action, owner) = match order {
             RuleOrder::Own(action) => (action, Owner::Rule),
             RuleOrder::LetGo(action) => (action.unwrap_or(self.guard.safe_state()), Owner::Commands),
@@ -175,10 +179,10 @@ impl<R> Machine<R> {
         cause: StateCause,
         owner: Owner,
         requester: R,
-    ) -> Vec<Effect<R>> {
+    ) -> Result<Vec<Effect<R>>, Effect<R>> {
         let granted = match self.guard.request(now, action, lease, cause) {
             Ok(granted) => granted,
-            Err(refusal) => return vec![Effect::Answer(requester, Err(refusal))],
+            Err(refusal) => return Err(Effect::Answer(requester, Err(refusal))),
         };
         self.guard.set_owner(owner);
         let mut effects = self.refuse(Reason::Busy, "a newer command has taken its place");
@@ -193,7 +197,7 @@ impl<R> Machine<R> {
                 effects.push(Effect::Answer(requester, Ok(Done { value, postponed: Some(why) })));
             }
         }
-        effects
+        Ok(effects)
     }
 
     /// Time has passed: what has run out, the next step on the way, or what the hardware did not take. One transfer at most.

@@ -72,7 +72,7 @@ impl Outputs {
     /// A rule orders something of the output of this index.
     pub(super) fn order(&mut self, output: usize, order: RuleOrder, id: u64, at: Duration) {
         let now = BEFORE.saturating_add(at);
-        let effects = self.machines[output].rule(now, order, id);
+        let effects = self.machines[output].rule(now, order, id).unwrap_or_else(|refused| vec![refused]);
         self.perform(output, now, effects);
         self.tick(now);
     }

@@ -112,6 +112,33 @@ async fn the_state_of_an_output_names_the_rule_that_moved_it_and_no_rule_after_a
     assert_eq!(bench.next(ruled).await, (StateCause::Command, None));
 }
 
+/// Its order stands for itself: that a command is refused with it says nothing of it.
+#[tokio::test]
+async fn the_state_names_the_rule_also_where_its_order_takes_the_place_of_a_command_that_waits() {
+    let mut output = pump(None);
+    output.limits.min_on = Duration::from_secs(3);
+    let mut bench = Bench::start(64, |file| plan(Vec::new(), vec![output], file));
+    bench.state().await;
+    bench.order(true, None).await.unwrap().unwrap();
+    assert_eq!(bench.state().await, (ON, StateCause::Command));
+    // It waits for its answer until the output may go off, for less than it takes to say that it will.
+    let waiting = bench.order(false, None);
+    let (answer, applied) = oneshot::channel();
+    let action = RuleOrder::Own(Action::Set(OutputValue::Switch(true)));
+    let order = Order::Rule { actuator: name("pump"), rule: name("heat"), order: action, answer };
+    bench.worker.inbox.try_send(order).unwrap();
+    applied.await.unwrap().unwrap();
+    // Where this machine has stood still in between, it has gone off, and nothing was refused.
+    if let Err(refusal) = waiting.await.unwrap() {
+        assert_eq!(refusal.reason, Reason::Busy);
+    }
+    let ruled = bench.next(|event| match event {
+        Event::State { cause: StateCause::Rule, rule, .. } => Some(rule),
+        _ => None,
+    });
+    assert_eq!(ruled.await, Some(name("heat")));
+}
+
 #[tokio::test]
 async fn states_that_their_channel_has_no_room_for_come_when_it_has() {
     let output = |line: &str| ActuatorSettings {

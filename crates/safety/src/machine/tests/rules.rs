@@ -41,7 +41,7 @@ impl Switch {
     }
 
     fn rule(&mut self, at: u64, order: RuleOrder) {
-        let effects = self.machine.rule(ms(at), order, 1);
+        let effects = self.machine.rule(ms(at), order, 1).unwrap_or_else(|refused| vec![refused]);
         self.perform(at, effects);
     }
 
