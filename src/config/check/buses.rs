@@ -68,9 +68,11 @@ impl<'a> Checker<'a> {
         for node in top.nodes(section) {
             for (key, node) in self.entries(Some(node), section).unwrap_or(&[]) {
                 let name = Name::new(&key.text).unwrap_or_else(|error| {
-                    self.error(&key.span, format!("{section}: {error}"), "");
                     // One like it would show a secret in another form, which nothing masks.
-                    if self.source.is_secret(&key.text) { Name::stand_in(all.len() + 1) } else { Name::like(&key.text) }
+                    let like = (!self.source.is_secret(&key.text)).then(|| Name::like(&key.text));
+                    let hint = like.as_ref().map_or(String::new(), |name| format!("write {name}"));
+                    self.error(&key.span, format!("{section}: {error}"), hint);
+                    like.unwrap_or_else(|| Name::stand_in(all.len() + 1))
                 });
                 let is_again = !seen.insert(name.clone());
                 all.push(Named { name, key, node, is_again });
