@@ -153,6 +153,14 @@ impl Gateway {
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
+    /// For how long its main thread was ready to work and had no processor, so far: others had them. Kernels that do not count it say
+    /// nothing.
+    pub fn waited_for_processor(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{0}/task/{0}/schedstat", self.pid())).unwrap_or_default();
+        // Nanoseconds on a processor, nanoseconds waiting for one, and how often it had one.
+        Duration::from_nanos(stat.split_whitespace().nth(1).map_or(0, |waited| waited.parse().unwrap()))
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
